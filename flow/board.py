@@ -90,7 +90,7 @@ def load(name: str) -> Board:
     known = names()
     if name not in known:
         near = difflib.get_close_matches(name.lower(), known, 3, 0.4) or known
-        raise BoardError(f"unknown board {name!r}; nearest: {', '.join(near)} (or give the path of a board's .toml file)")
+        raise BoardError(f"unknown board {name!r}; nearest: {', '.join(near)} (or give the path of a board .toml file)")
     return parse((resources.files("flow.boards") / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml")
 
 
@@ -123,8 +123,9 @@ def parse(text: str, where: str) -> Board:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise BoardError(f"{where}: key {path} must be {'a number' if kind in (int, float) else 'text'}, not {value!r}")
-        if kind in (int, float) and not 0 <= value < 1e9:
+            wanted = "a number" if kind in (int, float) else "text"
+            raise BoardError(f"{where}: key {path} must be {wanted}, not {value!r}")
+        if isinstance(value, int | float) and not 0 <= value < 1e9:
             raise BoardError(f"{where}: key {path} is {value}, out of range")
         return value
 

@@ -98,4 +98,5 @@ def divide_half_even(num: IntArray, den: IntArray | np.int64) -> IntArray:
     floor = num // den
     twice = 2 * (num - floor * den)
     up = (twice > den) | ((twice == den) & ((floor & 1) == 1))
-    return floor + up
+    out: IntArray = floor + up
+    return out

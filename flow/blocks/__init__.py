@@ -1,1 +1,62 @@
-""""""
+"""Hardware blocks, found by looking into this package: a module that defines ``serves`` is a block.
+
+A block module offers ``serves(op)``, ``options(graph, node, board)`` (every undominated legal folding with cycles and
+resources), ``lower(graph, node, folding, board)`` (the processes, first to last) and ``SCHEDULES`` (function name ->
+which iteration moves which beat). Its C++ is the header of the same name in ``hls/``. See docs/add-a-block.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+
+from flow.board import Board
+from flow.design import Folding, Option, Process
+from flow.fixed import IntArray
+from flow.ir.graph import Graph, Node
+from flow.ir.ops import Op
+
+Schedule = Callable[[Process], tuple[list[IntArray], list[IntArray]]]
+
+
+class UnsupportedError(ValueError):
+    """A node that no block serves."""
+
+
+@cache
+def modules() -> tuple[ModuleType, ...]:
+    """All modules of the package, blocks and plumbing."""
+    return tuple(importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+
+
+@cache
+def _schedules() -> dict[str, Schedule]:
+    return {name: f for m in modules() for name, f in getattr(m, "SCHEDULES", {}).items()}
+
+
+def block(op: Op, where: str = "") -> ModuleType:
+    """The block that serves an operator. Raises UnsupportedError."""
+    for m in modules():
+        if hasattr(m, "serves") and m.serves(op):
+            return m
+    raise UnsupportedError(f"{where or op.kind}: no hardware block serves operator {op.kind}")
+
+
+def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+    """Undominated foldings of a node on a board, by ascending cycles."""
+    found: tuple[Option, ...] = block(node.op, f"node {node.name!r}").options(graph, node, board)
+    return found
+
+
+def lower(graph: Graph, node: Node, folding: Folding, board: Board) -> list[Process]:
+    """The processes of a node, first to last; each feeds the next."""
+    found: list[Process] = block(node.op, f"node {node.name!r}").lower(graph, node, folding, board)
+    return found
+
+
+def schedule(process: Process) -> tuple[list[IntArray], list[IntArray]]:
+    """Iterations (0-based) at which each beat of each input port is read and of each output port is written."""
+    return _schedules()[process.function](process)

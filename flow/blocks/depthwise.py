@@ -1,0 +1,178 @@
+"""Depthwise convolution: window unit -> one product per channel and kernel position (``hls/depthwise.h``).
+
+PE channels and UNROLL kernel positions a cycle: an output pixel takes (C / PE) * (KH * KW / UNROLL) cycles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from flow.blocks import mac, window
+from flow.blocks.control import control
+from flow.blocks.pareto import divisors, undominated
+from flow.blocks.requant import Rounder, beat, rounder
+from flow.board import Board, Resources
+from flow.cost import laws
+from flow.design import Folding, Memory, Option, Port, Process, stage_cycles
+from flow.fixed import IntArray, Quant, Requant, bits_for
+from flow.ir.graph import Graph, Node
+from flow.ir.ops import Conv, Op
+
+
+def serves(op: Op) -> bool:
+    return isinstance(op, Conv) and op.depthwise
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What cost and legality depend on."""
+
+    geometry: window.Geometry
+    weights: tuple[int, int]
+    x: Quant
+    requant: Requant
+    acc: tuple[int, int]
+    out: Quant
+
+    @property
+    def kernel(self) -> int:
+        return self.geometry.kernel[0] * self.geometry.kernel[1]
+
+    @property
+    def pixels(self) -> int:
+        oh, ow = self.geometry.out
+        return oh * ow
+
+    @property
+    def x_range(self) -> tuple[int, int]:
+        return self.x.lo, self.x.hi
+
+    @property
+    def rounder(self) -> Rounder:
+        return rounder(self.requant, self.acc)
+
+
+def layer(graph: Graph, node: Node) -> Layer:
+    op = node.op
+    assert isinstance(op, Conv)
+    x, out = graph.tensors[node.inputs[0]], graph.tensors[node.id]
+    # groups = 0: each beat of channels is its own group, whatever its lanes
+    g = window.Geometry(*x.shape, op.kernel, op.stride, op.pads, op.dilation, 0)
+    weights = (min(int(op.weight.min()), 0), max(int(op.weight.max()), 0))
+    return Layer(g, weights, x.quant, op.requant, graph.accumulator(node), out.quant)
+
+
+def iterations(la: Layer, f: Folding) -> int:
+    return la.pixels * (la.geometry.channels // f.pe) * (la.kernel // f.simd)
+
+
+def depth(la: Layer, f: Folding) -> int:
+    """Pipeline depth: read, weights, products, accumulate, round, write."""
+    return 2 + mac.latency(f.simd, f.mult) + 1 + la.rounder.latency + 1
+
+
+@lru_cache(maxsize=65536)
+def unit_cost(la: Layer, pe: int, unroll: int, beat_bits: int, mult: str, memory: str, ultra: bool) -> Resources:
+    """Products, weights, tables, accumulators, control. SIMD means kernel positions a cycle here."""
+    r = la.rounder
+    nf, folds = la.geometry.channels // pe, la.kernel // unroll
+    wb = bits_for(*la.weights)[0]
+    total = mac.dot_cost(pe, unroll, la.weights, la.x_range, r.acc_bits, mult, ultra)
+    if nf * folds > 1:
+        total += laws.memory(nf * folds, pe * unroll * wb, kind=memory) + laws.register(pe * unroll * wb)
+    if nf > 1:
+        table_bits = r.acc_bits + sum(6 if len(v) > 1 else 0 for v in (r.mult, r.shift))
+        total += laws.memory(nf, pe * table_bits, kind="lutram")
+    if beat_bits > pe * unroll * la.x.bits:
+        total += laws.mux(beat_bits // (pe * unroll * la.x.bits), pe * unroll * la.x.bits)
+    per_lane = r.cost + laws.adder(r.acc_bits) + laws.select(r.acc_bits) + laws.register(r.acc_bits)
+    return total + per_lane.times(pe) + control(4) + laws.register(beat_bits)
+
+
+@lru_cache(maxsize=16384)
+def layer_options(la: Layer, ultra: bool) -> tuple[Option, ...]:
+    """Every undominated legal folding."""
+    found = []
+    modes = ["none"] if la.geometry.trivial else ["serial"]
+    if not la.geometry.trivial and window.parallel_legal(la.geometry):
+        modes.append("parallel")
+    for mode in modes:
+        for pe in divisors(la.geometry.channels):
+            for unroll in divisors(la.kernel) if mode == "parallel" else [1]:
+                for mult in ("lut", "dsp"):
+                    f = Folding(pe, unroll, pe, mode, mult)
+                    cycles, extra = stage_cycles((iterations(la, f), depth(la, f))), Resources()
+                    if mode != "none":
+                        cycles = max(
+                            cycles, stage_cycles((window.iterations(la.geometry, pe, mode), window.DEPTH[mode]))
+                        )
+                        extra = window.cost(la.geometry, pe, mode, la.x.bits)
+                    beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
+                    for memory in ("lutram", "bram"):
+                        cost = unit_cost(la, pe, unroll, beat_bits, mult, memory, ultra) + extra
+                        found.append(Option(replace(f, memory=memory), cycles, cost))
+    return undominated(found)
+
+
+def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+    return layer_options(layer(graph, node), board.ultrascale)
+
+
+def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
+    """Window unit (unless the kernel is 1x1) and multiply-accumulate unit."""
+    la, op = layer(graph, node), node.op
+    assert isinstance(op, Conv)
+    r, c = la.rounder, la.geometry.channels
+    nf, folds = c // f.pe, la.kernel // f.simd
+    sub = la.kernel // f.simd if f.window == "parallel" else 1
+    # (C, kernel) -> (nf, fold, position, pe)
+    w = op.weight.reshape(nf, f.pe, folds, f.simd).transpose(0, 2, 3, 1).reshape(nf * folds, f.simd, f.pe)
+    w_bits, w_signed = bits_for(*la.weights)
+    b_bits, b_signed = bits_for(int(op.bias.min()), int(op.bias.max()))
+    mult, shift = r.tables(f.pe)
+    inputs = Port(f.pe * f.simd * sub, la.x.bits, la.x.signed, la.pixels * nf * folds // sub)
+    outputs = Port(f.pe, la.out.bits, la.out.signed, la.pixels * nf)
+    constants = {
+        "PIXELS": la.pixels, "NF": nf, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe,
+        "MULTS": len(mult.data), "SHIFTS": len(shift.data),
+    }  # fmt: skip
+    unit = Process(
+        id=f"{node.id}_depthwise",
+        node=node.id,
+        header="depthwise.h",
+        function="depthwise",
+        constants=(*constants.items(), *mac.constants(la.weights, la.x_range, f.mult, board.ultrascale), *r.constants),
+        types=(
+            ("In", beat(inputs.bits, inputs.signed, inputs.lanes)),
+            ("Out", beat(outputs.bits, outputs.signed, outputs.lanes)),
+            *r.types(la.out),
+            *mac.types(la.weights, la.x_range, f.mult, board.ultrascale),
+        ),
+        inputs=(inputs,),
+        outputs=(outputs,),
+        iterations=iterations(la, f),
+        depth=depth(la, f),
+        resources=unit_cost(la, f.pe, f.simd, inputs.width, f.mult, f.memory, board.ultrascale),
+        memories=(
+            Memory("weights", w, w_bits, w_signed, f.memory if nf * folds > 1 else "registers"),
+            Memory("bias", op.bias.reshape(nf, f.pe), b_bits, b_signed, "lutram" if nf > 1 else "registers"),
+            mult,
+            shift,
+        ),
+    )
+    if f.window == "none":
+        return [unit]
+    return [window.process(f"{node.id}_window", node.id, la.geometry, f.lanes, f.window, la.x, op.pad_value), unit]
+
+
+def schedule(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+    """Iterations at which each input beat is read and each output beat written."""
+    c = dict(p.constants)
+    folds = c["KERNEL"] // c["UNROLL"]
+    return [np.arange(0, p.iterations, c["SUB"])], [np.arange(folds - 1, p.iterations, folds)]
+
+
+SCHEDULES = {"depthwise": schedule}

@@ -1,0 +1,168 @@
+"""Max and average pooling over windows, and over whole maps (``hls/pool.h``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from flow.blocks import window
+from flow.blocks.control import control
+from flow.blocks.pareto import divisors, undominated
+from flow.blocks.requant import Rounder, beat, rounder
+from flow.board import Board, Resources
+from flow.cost import laws
+from flow.design import Folding, Option, Port, Process, stage_cycles
+from flow.fixed import IntArray, Quant, Requant
+from flow.ir.graph import Graph, Node
+from flow.ir.ops import Op, Pool
+
+
+def serves(op: Op) -> bool:
+    return isinstance(op, Pool)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What cost and legality depend on."""
+
+    geometry: window.Geometry
+    maximum: bool
+    offset: int
+    x: Quant
+    requant: Requant
+    acc: tuple[int, int]
+    out: Quant
+
+    @property
+    def kernel(self) -> int:
+        return self.geometry.kernel[0] * self.geometry.kernel[1]
+
+    @property
+    def whole(self) -> bool:
+        """One window, the whole map, summed as it arrives."""
+        g = self.geometry
+        return not self.maximum and g.out == (1, 1) and g.kernel == (g.height, g.width) and not any(g.pads)
+
+    @property
+    def pixels(self) -> int:
+        oh, ow = self.geometry.out
+        return oh * ow
+
+    @property
+    def rounder(self) -> Rounder:
+        return rounder(self.requant, self.acc)
+
+
+def layer(graph: Graph, node: Node) -> Layer:
+    op = node.op
+    assert isinstance(op, Pool)
+    x, out = graph.tensors[node.inputs[0]], graph.tensors[node.id]
+    g = window.Geometry(*x.shape, op.kernel, op.stride, op.pads, (1, 1), 0)
+    acc = graph.accumulator(node)
+    return Layer(g, op.kind == "MaxPool", op.offset, x.quant, op.requant, acc, out.quant)
+
+
+def iterations(la: Layer, f: Folding) -> int:
+    c = la.geometry.channels // f.pe
+    return la.geometry.height * la.geometry.width * c if la.whole else la.pixels * c * (la.kernel // f.simd)
+
+
+def depth(la: Layer, f: Folding) -> int:
+    return 2 + max(1, f.simd - 1).bit_length() + la.rounder.latency + 1
+
+
+@lru_cache(maxsize=65536)
+def unit_cost(la: Layer, pe: int, unroll: int, beat_bits: int) -> Resources:
+    """Comparators or adders, running values, rounding, control."""
+    bits = la.rounder.acc_bits
+    one = laws.comparator(bits) + laws.select(bits) if la.maximum else laws.adder(bits)
+    lane = (one + laws.register(bits)).times(unroll) + laws.register(bits) + la.rounder.cost
+    total = lane.times(pe) + control(3) + laws.register(beat_bits)
+    if la.whole:
+        total += laws.register(bits * pe * (la.geometry.channels // pe - 1))
+    elif beat_bits > pe * unroll * la.x.bits:
+        total += laws.mux(beat_bits // (pe * unroll * la.x.bits), pe * unroll * la.x.bits)
+    return total
+
+
+@lru_cache(maxsize=16384)
+def layer_options(la: Layer) -> tuple[Option, ...]:
+    """Every undominated legal folding."""
+    found = []
+    g = la.geometry
+    modes = ["none"] if la.whole or g.trivial else ["serial"]
+    if modes == ["serial"] and window.parallel_legal(g):
+        modes.append("parallel")
+    for mode in modes:
+        for pe in divisors(g.channels):
+            for unroll in divisors(la.kernel) if mode == "parallel" else [1]:
+                f = Folding(pe, unroll, pe, mode)
+                cycles, extra = stage_cycles((iterations(la, f), depth(la, f))), Resources()
+                if mode != "none":
+                    cycles = max(cycles, stage_cycles((window.iterations(g, pe, mode), window.DEPTH[mode])))
+                    extra = window.cost(g, pe, mode, la.x.bits)
+                beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
+                found.append(Option(f, cycles, unit_cost(la, pe, unroll, beat_bits) + extra))
+    return undominated(found)
+
+
+def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+    return layer_options(layer(graph, node))
+
+
+def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
+    """Window unit (unless the whole map is one window) and reduction unit."""
+    la, op = layer(graph, node), node.op
+    assert isinstance(op, Pool)
+    r, g = la.rounder, la.geometry
+    cf = g.channels // f.pe
+    n = iterations(la, f)
+    outputs = Port(f.pe, la.out.bits, la.out.signed, la.pixels * cf)
+    constants: dict[str, int] = {"OFFSET": la.offset}
+    if la.whole:
+        constants |= {"PIXELS": g.height * g.width, "CF": cf, "LANES": f.pe}
+        inputs = Port(f.pe, la.x.bits, la.x.signed, n)
+    else:
+        sub = la.kernel // f.simd if f.window == "parallel" else 1
+        constants |= {
+            "ITERATIONS": n, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe, "MAXIMUM": int(la.maximum),
+        }  # fmt: skip
+        inputs = Port(f.pe * f.simd * sub, la.x.bits, la.x.signed, n // sub)
+    unit = Process(
+        id=f"{node.id}_pool",
+        node=node.id,
+        header="pool.h",
+        function="pool_global" if la.whole else "pool",
+        constants=(*constants.items(), *r.constants),
+        types=(
+            ("In", beat(inputs.bits, inputs.signed, inputs.lanes)),
+            ("Out", beat(outputs.bits, outputs.signed, outputs.lanes)),
+            *r.types(la.out),
+        ),
+        inputs=(inputs,),
+        outputs=(outputs,),
+        iterations=n,
+        depth=depth(la, f),
+        resources=unit_cost(la, f.pe, f.simd, inputs.width),
+    )
+    if f.window == "none":
+        return [unit]
+    return [window.process(f"{node.id}_window", node.id, g, f.lanes, f.window, la.x, op.pad_value), unit]
+
+
+def schedule(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+    """Iterations at which each input beat is read and each output beat written."""
+    c = dict(p.constants)
+    folds = c["KERNEL"] // c["UNROLL"]
+    return [np.arange(0, p.iterations, c["SUB"])], [np.arange(folds - 1, p.iterations, folds)]
+
+
+def schedule_global(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+    """Reads every iteration, writes during the last pixel."""
+    cf = p.constant("CF")
+    return [np.arange(p.iterations)], [np.arange(p.iterations - cf, p.iterations)]
+
+
+SCHEDULES = {"pool": schedule, "pool_global": schedule_global}

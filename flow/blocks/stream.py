@@ -1,0 +1,144 @@
+"""Plumbing between stages: AXI4-Stream ends, width conversion, forks (``hls/stream.h``)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from flow.blocks.control import control
+from flow.blocks.requant import beat
+from flow.board import Resources
+from flow.cost import laws
+from flow.design import Port, Process
+from flow.fixed import IntArray, Quant
+
+
+def slot_bits(quant: Quant) -> int:
+    """Bits of one element in an AXI word: whole bytes, a power of two of them."""
+    return 8 << max(0, (-(-quant.bits // 8) - 1).bit_length())
+
+
+def from_axis(quant: Quant, elements: int, width: int) -> Process:
+    """AXI4-Stream words of ``width`` bits to beats; the last word of an image may be partly filled."""
+    lanes = width // slot_bits(quant)
+    words = -(-elements // lanes)
+    return Process(
+        id="input_axis",
+        node="input",
+        header="stream.h",
+        function="from_axis",
+        constants=(("WORDS", words), ("LANES", lanes), ("SLOT", slot_bits(quant)), ("WIDTH", width)),
+        types=(("Word", f"Axis<{width}>"), ("Out", beat(quant.bits, quant.signed, lanes))),
+        inputs=(Port(1, width, False, words),),
+        outputs=(Port(lanes, quant.bits, quant.signed, words),),
+        iterations=words,
+        depth=3,
+        resources=control(1) + laws.register(2 * width) + laws.fifo(2, width + width // 4 + 1),
+    )
+
+
+def to_axis(quant: Quant, elements: int, width: int) -> Process:
+    """Beats to AXI4-Stream words; the last word of a batch carries TLAST."""
+    lanes = width // slot_bits(quant)
+    words = -(-elements // lanes)
+    return Process(
+        id="output_axis",
+        node="output",
+        header="stream.h",
+        function="to_axis",
+        constants=(("WORDS", words), ("LANES", lanes), ("SLOT", slot_bits(quant)), ("WIDTH", width)),
+        types=(("In", beat(quant.bits, quant.signed, lanes)), ("Word", f"Axis<{width}>")),
+        inputs=(Port(lanes, quant.bits, quant.signed, words),),
+        outputs=(Port(1, width, False, words),),
+        iterations=words,
+        depth=3,
+        resources=control(2) + laws.register(2 * width) + laws.fifo(2, width + width // 4 + 1),
+    )
+
+
+@lru_cache(maxsize=65536)
+def gearbox_iterations(a: int, b: int, total: int) -> int:
+    """Iterations to turn A-lane beats into B-lane beats, ``total`` elements an image.
+
+    A <= B: one read each iteration, and one more iteration when the partly filled last beat follows a full one.
+    A > B: one write each iteration.
+    """
+    reads, writes = -(-total // a), -(-total // b)
+    if a > b:
+        return writes
+    full = total // b * b
+    return reads + (1 if total % b and full > (reads - 1) * a else 0)
+
+
+@lru_cache(maxsize=65536)
+def gearbox_cost(a: int, b: int, bits: int) -> Resources:
+    """Element registers, the multiplexer in front of each (one input per reachable fill level), control."""
+    small, large = min(a, b), max(a, b)
+    levels = (large + small - 1) // np.gcd(a, b) if large % small else large // small
+    held = laws.register((a + b) * bits) + laws.mux(max(2, int(levels)), a * bits).times(max(1, large // small))
+    return held + control(3)
+
+
+def gearbox(ident: str, node: str, source: Port, lanes: int, total: int) -> Process:
+    """From ``source`` to beats of ``lanes`` elements."""
+    a, b = source.lanes, lanes
+    reads, writes, n = -(-total // a), -(-total // b), gearbox_iterations(a, b, total)
+    return Process(
+        id=ident,
+        node=node,
+        header="stream.h",
+        function="gearbox",
+        constants=(("A", a), ("B", b), ("READS", reads), ("WRITES", writes), ("ITERATIONS", n), ("TOTAL", total)),
+        types=(("In", beat(source.bits, source.signed, a)), ("Out", beat(source.bits, source.signed, b))),
+        inputs=(Port(a, source.bits, source.signed, reads),),
+        outputs=(Port(b, source.bits, source.signed, writes),),
+        iterations=n,
+        depth=3,
+        resources=gearbox_cost(a, b, source.bits),
+    )
+
+
+def fork(ident: str, node: str, source: Port) -> Process:
+    """One stream to two."""
+    return Process(
+        id=ident,
+        node=node,
+        header="stream.h",
+        function="fork",
+        constants=(("ITERATIONS", source.beats),),
+        types=(("Beat", beat(source.bits, source.signed, source.lanes)),),
+        inputs=(source,),
+        outputs=(source, source),
+        iterations=source.beats,
+        depth=2,
+        resources=control(1) + laws.register(source.width),
+    )
+
+
+def schedule_gearbox(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+    """Iterations at which each input beat is read and each output beat written."""
+    c = dict(p.constants)
+    a, b, total = c["A"], c["B"], c["TOTAL"]
+    k = np.arange(1, c["WRITES"] + 1)
+    j = np.arange(c["READS"])
+    if a > b:
+        return [j * a // b], [k - 1]
+    # Write k needs ceil(min(k b, total) / a) reads; a partly filled last beat may come one iteration later.
+    writes = -(-np.minimum(k * b, total) // a) - 1
+    if total % b and len(writes) > 1 and writes[-1] <= writes[-2]:
+        writes[-1] = writes[-2] + 1
+    return [j], [writes]
+
+
+def schedule_copy(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+    every = np.arange(p.iterations)
+    return [every] * len(p.inputs), [every] * len(p.outputs)
+
+
+SCHEDULES = {
+    "gearbox": schedule_gearbox,
+    "from_axis": schedule_copy,
+    "to_axis": schedule_copy,
+    "fork": schedule_copy,
+}

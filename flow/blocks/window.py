@@ -1,0 +1,207 @@
+"""Sliding-window units: schedule, row-buffer geometry, cost and configuration (``hls/window.h``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from flow.blocks.control import control
+from flow.blocks.requant import beat
+from flow.board import Resources
+from flow.cost import laws
+from flow.design import Port, Process
+from flow.fixed import IntArray, Quant
+from flow.ir.ops import Pads, window_extent
+
+DEPTH = {"serial": 5, "parallel": 4}  # counters, address, read or shift, select, write
+HAZARD = 4  # least iterations between storing a word and reading it back
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Everything a window unit depends on but the number of lanes. ``groups``: 0 means every channel beat is a group."""
+
+    channels: int
+    height: int
+    width: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pads: Pads
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    @property
+    def out(self) -> tuple[int, int]:
+        top, left, bottom, right = self.pads
+        return (
+            window_extent(self.height, self.kernel[0], self.stride[0], top, bottom, self.dilation[0]),
+            window_extent(self.width, self.kernel[1], self.stride[1], left, right, self.dilation[1]),
+        )
+
+    @property
+    def trivial(self) -> bool:
+        """True when each input pixel is its own window: no unit is needed."""
+        return self.kernel == (1, 1) and self.stride == (1, 1) and not any(self.pads)
+
+    def group_count(self, lanes: int) -> int:
+        return self.groups or self.channels // lanes
+
+
+@dataclass(frozen=True)
+class Serial:
+    """Counters of ``window_serial``."""
+
+    rows: int
+    first_rows: int
+    first_length: int
+    first_slot: int
+    emit: int
+    spacing: int  # iterations between two stores while emitting: input is taken as evenly as output is given
+    gap: int
+    phases: tuple[tuple[int, int], ...]  # (beats stored, iterations) per output row
+    iterations: int
+
+
+@lru_cache(maxsize=65536)
+def serial(g: Geometry, lanes: int) -> Serial:
+    """Phases of the serial unit: each output row is emitted while the next one's new input rows are stored."""
+    cf = g.channels // lanes
+    (kh, kw), (sh, _), (dh, _), (oh, ow) = g.kernel, g.stride, g.dilation, g.out
+    row = g.width * cf
+    emit = ow * kh * kw * cf
+    reach = (kh - 1) * dh
+    rows = reach + 1 + sh
+    if g.height < rows and reach < g.height and sh <= g.height:
+        rows = g.height
+    first = min(max(reach + 1 - g.pads[0], 0), g.height)
+    # Rows stored, and the hazard distance between the last word stored in a phase and its first use in the next.
+    per_group = cf // g.group_count(lanes)
+    stored, counts = first, []
+    for y in range(oh):
+        need = g.height if y == oh - 1 else min((y + 1) * sh - g.pads[0] + reach + 1, g.height)
+        need = max(need, stored)
+        counts.append((need - stored) * row)
+        stored = need
+    most = max(counts)
+    spacing = max(1, emit // max(most, 1))
+    distance = 1 + (kh - 1) * kw * per_group - (sh - 1) * max(0, kw * per_group - row)
+    distance += max(emit, most * spacing) - 1 - max(most - 1, 0) * spacing
+    gap = max(0, HAZARD - distance)
+    phases = tuple((c, max(c * spacing, emit) + gap) for c in counts)
+    length = max(1, first * row)
+    total = length + sum(n for _, n in phases)
+    return Serial(rows, first, length, -g.pads[0] % rows, emit, spacing, gap, phases, total)
+
+
+def parallel_legal(g: Geometry) -> bool:
+    """The shift-register unit needs output windows that complete in raster order, one position apart at least."""
+    (kh, kw), (dh, dw), (oh, ow) = g.kernel, g.dilation, g.out
+    top, left = g.pads[:2]
+    return (
+        top <= (kh - 1) * dh
+        and left <= (kw - 1) * dw
+        and (oh == 1 or g.stride[0] * g.width > (ow - 1) * g.stride[1])
+        and g.kernel != (1, 1)
+    ) or (g.kernel == (1, 1) and not any(g.pads))
+
+
+@lru_cache(maxsize=65536)
+def parallel_positions(g: Geometry) -> tuple[int, int, int]:
+    """First completing position, step between the last window of a row and the first of the next, positions in all."""
+    (kh, kw), (dh, dw), (oh, ow) = g.kernel, g.dilation, g.out
+    top, left = g.pads[:2]
+    first = ((kh - 1) * dh - top) * g.width + (kw - 1) * dw - left
+    row_step = g.stride[0] * g.width - (ow - 1) * g.stride[1]
+    last = first + (oh - 1) * g.stride[0] * g.width + (ow - 1) * g.stride[1]
+    return first, row_step, max(g.height * g.width, last + 1)
+
+
+def iterations(g: Geometry, lanes: int, mode: str) -> int:
+    """Loop iterations an image, II = 1."""
+    if mode == "serial":
+        return serial(g, lanes).iterations
+    return parallel_positions(g)[2] * (g.channels // lanes)
+
+
+@lru_cache(maxsize=65536)
+def cost(g: Geometry, lanes: int, mode: str, bits: int) -> Resources:
+    """Row or line buffers, shift registers and control."""
+    cf, (kh, kw), (dh, dw) = g.channels // lanes, g.kernel, g.dilation
+    if mode == "serial":
+        words = serial(g, lanes).rows * g.width * cf
+        return laws.memory(words, lanes * bits, rom=False) + control(10) + laws.register(2 * lanes * bits)
+    total = control(6) + laws.register(lanes * bits)
+    if kh > 1:
+        total += laws.memory(dh * g.width * cf, (kh - 1) * lanes * bits, rom=False)
+    taps = kh * ((kw - 1) * dw * cf + 1)
+    total += laws.register(taps * lanes * bits)
+    masked = kh * kw if any(g.pads) else 0
+    return total + laws.select(lanes * bits).times(masked) + laws.comparator(16).times(2 * (kh + kw) if masked else 0)
+
+
+def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Quant, pad: int) -> Process:
+    """The unit as a dataflow process."""
+    cf, (kh, kw), (oh, ow) = g.channels // lanes, g.kernel, g.out
+    constants = {
+        "H": g.height, "W": g.width, "OH": oh, "OW": ow, "KH": kh, "KW": kw, "SH": g.stride[0], "SW": g.stride[1],
+        "DH": g.dilation[0], "DW": g.dilation[1], "PT": g.pads[0], "PL": g.pads[1], "PAD": pad, "CF": cf, "LANES": lanes,
+    }  # fmt: skip
+    beats_in = g.height * g.width * cf
+    types = [("Beat", beat(quant.bits, quant.signed, lanes))]
+    if mode == "serial":
+        s = serial(g, lanes)
+        constants |= {
+            "GROUPS": g.group_count(lanes), "ROWS": s.rows, "FIRST_ROWS": s.first_rows, "FIRST_LENGTH": s.first_length,
+            "FIRST_SLOT": s.first_slot, "EMIT": s.emit, "SPACING": s.spacing, "GAP": s.gap,
+        }  # fmt: skip
+        out = Port(lanes, quant.bits, quant.signed, oh * ow * kh * kw * cf)
+    else:
+        first, row_step, _ = parallel_positions(g)
+        constants |= {
+            "DELAY": g.dilation[0] * g.width * cf if kh > 1 else 1, "TAPS": (kw - 1) * g.dilation[1] * cf,
+            "FIRST": first, "ROW_STEP": row_step,
+        }  # fmt: skip
+        out = Port(lanes * kh * kw, quant.bits, quant.signed, oh * ow * cf)
+        types.append(("Window", beat(quant.bits, quant.signed, lanes * kh * kw)))
+    n = iterations(g, lanes, mode)
+    return Process(
+        id=ident,
+        node=node,
+        header="window.h",
+        function=f"window_{mode}",
+        constants=(*constants.items(), ("ITERATIONS", n)),
+        types=tuple(types),
+        inputs=(Port(lanes, quant.bits, quant.signed, beats_in),),
+        outputs=(out,),
+        iterations=n,
+        depth=DEPTH[mode],
+        resources=cost(g, lanes, mode, quant.bits),
+    )
+
+
+def schedule_serial(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+    """Iterations at which each input beat is read and each output beat written."""
+    c = dict(p.constants)
+    reads = [np.arange(c["FIRST_ROWS"] * c["W"] * c["CF"])]
+    writes = []
+    start, stored = c["FIRST_LENGTH"], c["FIRST_ROWS"]
+    for y in range(c["OH"]):
+        need = min((y + 1) * c["SH"] - c["PT"] + (c["KH"] - 1) * c["DH"] + 1, c["H"])
+        need = max(c["H"] if y == c["OH"] - 1 else need, stored)
+        pending = (need - stored) * c["W"] * c["CF"]
+        stored = need
+        reads.append(start + np.arange(pending) * c["SPACING"])
+        writes.append(start + np.arange(c["EMIT"]))
+        start += max(pending * c["SPACING"], c["EMIT"]) + c["GAP"]
+    return [np.concatenate(reads)], [np.concatenate(writes)]
+
+
+def schedule_parallel(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+    """Iterations at which each input beat is read and each output beat written."""
+    c = dict(p.constants)
+    rows = np.arange(c["OH"])[:, None, None] * (c["ROW_STEP"] + (c["OW"] - 1) * c["SW"])
+    position = c["FIRST"] + rows + np.arange(c["OW"])[None, :, None] * c["SW"]
+    writes = (position * c["CF"] + np.arange(c["CF"])).reshape(-1)
+    return [np.arange(c["H"] * c["W"] * c["CF"])], [writes.astype(np.int64)]

@@ -1,0 +1,88 @@
+"""Design -> Report: what C synthesis will report, from the blocks' own models and the component laws (fidelity "estimate")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flow import timing
+from flow.blocks.control import control
+from flow.board import Board, Resources
+from flow.cost import laws
+from flow.design import Design, LayerReport, Netlist, Report, Violation, excess
+from flow.ir.graph import Graph
+
+
+def resources(netlist: Netlist) -> Resources:
+    """Sum of all processes and FIFOs, and the control interface: a module's total is the sum of its rows (100 % of
+    1,651 real reports)."""
+    total = control(2)  # start/done logic and the batch register behind AXI4-Lite
+    for p in netlist.processes:
+        total += p.resources
+    for s in netlist.streams:
+        total += laws.fifo(s.depth, s.port.width)
+    return total
+
+
+def by_node(netlist: Netlist) -> dict[str, Resources]:
+    """Resources of each graph node's stage: its processes and the FIFOs that they read."""
+    owner = {p.id: p.node for p in netlist.processes}
+    out: dict[str, Resources] = {}
+    for p in netlist.processes:
+        out[p.node] = out.get(p.node, Resources()) + p.resources
+    for s in netlist.streams:
+        node = owner[s.sink[0]]
+        out[node] = out.get(node, Resources()) + laws.fifo(s.depth, s.port.width)
+    return out
+
+
+def layers(graph: Graph, netlist: Netlist, parameters: Mapping[str, Mapping[str, object]]) -> tuple[LayerReport, ...]:
+    """One entry per graph node, in order."""
+    stages = by_node(netlist)
+    found = []
+    for node in graph.nodes:
+        cycles = max(p.cycles for p in netlist.processes if p.node == node.id) + 1
+        found.append(
+            LayerReport(
+                node.name, node.id, node.op.kind, graph.macs(node), cycles, parameters[node.id], stages[node.id]
+            )
+        )
+    return tuple(found)
+
+
+def bandwidth_gb_s(netlist: Netlist, interval: int, clock_mhz: float) -> float:
+    """Memory traffic of the AXI streams: every word of every image, once."""
+    words = [p for p in netlist.processes if p.function in ("from_axis", "to_axis")]
+    size = sum(p.constant("WORDS") * p.constant("WIDTH") // 8 for p in words)
+    return size * clock_mhz * 1e6 / interval / 1e9
+
+
+def estimate(design: Design) -> Report:
+    """Latency and interval by cycle-level schedule, resources by component laws, violations against the budget."""
+    t = timing.analyse(design.netlist)
+    used = resources(design.netlist)
+    return Report(
+        fidelity="estimate",
+        board=design.board.name,
+        clock_mhz=design.clock_mhz,
+        latency_cycles=t.latency_cycles,
+        interval_cycles=t.interval_cycles,
+        energy_mj=None,
+        resources=used,
+        available=design.available,
+        violations=excess(used, design.available) + traffic(design.netlist, t.interval_cycles, design),
+        bound=design.bound,
+        macs=sum(design.graph.macs(n) for n in design.graph.nodes),
+        layers=layers(design.graph, design.netlist, {k: f.json() for k, f in design.foldings.items()}),
+        parameters={"fifo_depths": {s.name: s.depth for s in design.netlist.streams}},
+    )
+
+
+def traffic(netlist: Netlist, interval: int, design: Design) -> tuple[Violation, ...]:
+    need = bandwidth_gb_s(netlist, interval, design.clock_mhz)
+    have = design.board.memory_gb_s
+    return (Violation("bandwidth_gb_s", need, have),) if have and need > have else ()
+
+
+def share(board: Board, fraction: float) -> Resources:
+    """The part of a board's resources that a design may use."""
+    return Resources(*(int(n * fraction) for n in board.available.tuple))

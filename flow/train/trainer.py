@@ -1,0 +1,265 @@
+"""Training: float with batch normalisation, then quantisation-aware with folded weights.
+
+One process per core: torch runs on one thread here.  The same seed and thread count give the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from flow.space.network import NetSpec
+from flow.train.data import Dataset
+from flow.train.formats import Images, Labels
+from flow.train.model import Net
+
+SHIFT_FRACTION = 8  # random shifts of up to an eighth of the image
+CALIBRATION_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. ``subset``: images used, 0 for all; ``lr``: peak of the one-cycle schedule;
+    ``lr_qat``: start of the cosine schedule of the quantisation-aware epochs."""
+
+    epochs_float: int
+    epochs_qat: int
+    subset: int = 0
+    batch: int = 128
+    lr: float = 4e-3
+    lr_qat: float = 1e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch's record. ``phase``: "float" or "qat"; ``loss``: mean over the epoch; ``val_accuracy`` after it."""
+
+    phase: str
+    number: int
+    loss: float
+    val_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained quantised network. ``weights``: latent float32 arrays ``<layer>.weight`` and ``<layer>.bias``;
+    ``weight_exponents``: each layer's (OC,), empty without weights; ``exponents``: of each layer's output scale.
+
+    ``val_accuracy``: of the integer network, simulated, on the validation split.
+    """
+
+    spec: NetSpec
+    weights: Mapping[str, NDArray[np.float32]]
+    weight_exponents: tuple[tuple[int, ...], ...]
+    exponents: tuple[int, ...]
+    recipe: Recipe
+    seed: int
+    val_accuracy: float
+    history: tuple[Epoch, ...]
+    seconds: float
+
+    def net(self) -> Net:
+        """The torch module in qat mode."""
+        return Net.restore(self.spec, self.weights, self.weight_exponents, self.exponents)
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """A training whose loss was no longer finite, in which phase and epoch."""
+
+    spec: NetSpec
+    recipe: Recipe
+    seed: int
+    phase: str
+    epoch: int
+    history: tuple[Epoch, ...]
+    seconds: float
+
+
+Progress = Callable[[Epoch, int], None]
+"""Told each finished epoch and the number of epochs in all."""
+
+
+def recipe(name: str, images: int) -> Recipe:
+    """The recipe ``short`` (to rank networks in seconds) or ``full``, for a training split of ``images``.
+
+    Small sets get more epochs: about 20 for 3,000 images and 10 for 50,000.  Raises ValueError for other names.
+    """
+    epochs = max(6, min(24, round(20 * (3000 / max(images, 1)) ** 0.25)))
+    known = {
+        "full": Recipe(epochs, max(2, round(epochs * 0.3))),
+        "short": Recipe(3, 1, subset=min(images, 4000)),
+    }
+    if name not in known:
+        raise ValueError(f"no recipe {name!r}: there are {', '.join(known)}")
+    return known[name]
+
+
+def train(spec: NetSpec, data: Dataset, how: Recipe, seed: int, progress: Progress | None = None) -> Trained | Diverged:
+    """Train ``spec`` on ``data``'s training split; the validation split only scores it, the test split is not read.
+
+    Raises ValueError when images or classes do not fit ``spec``.
+    """
+    if data.input_shape != spec.input_shape or len(data.classes) != spec.classes:
+        raise ValueError(
+            f"{data.name} has images {data.input_shape} of {len(data.classes)} classes, the network takes "
+            f"{spec.input_shape} and gives {spec.classes}"
+        )
+    with one_thread():
+        return _Run(spec, data, how, seed, progress).result()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def to_real(x: Tensor) -> Tensor:
+    """uint8 images as the network's float32 input, q / 256, channels last in memory."""
+    return x.to(torch.float32).div_(256.0).contiguous(memory_format=torch.channels_last)
+
+
+def predict(net: Net, x: Images, batch: int = 500) -> NDArray[np.float32]:
+    """Logits (N, classes) of uint8 images, in evaluation mode."""
+    net.eval()
+    pixels = torch.from_numpy(np.array(x))  # a copy: data sets are read-only
+    with torch.inference_mode():
+        parts = [net(to_real(pixels[k : k + batch])).numpy() for k in range(0, len(pixels), batch)]
+    return np.concatenate(parts)
+
+
+def score(net: Net, x: Images, y: Labels) -> float:
+    """Fraction of images whose first largest logit is their label."""
+    return float(np.mean(predict(net, x).argmax(1) == y))
+
+
+def augmented(x: Tensor, how: str, generator: torch.Generator) -> Tensor:
+    """A uint8 batch (N, C, H, W) with each image shifted by its own random offset, and half of them mirrored if ``how``
+    says "flip".  Vacated pixels are zero."""
+    if how == "none":
+        return x
+    n, _, h, w = x.shape
+    room = max(1, min(h, w) // SHIFT_FRACTION)
+    windows = F.pad(x, (room, room, room, room)).unfold(2, h, 1).unfold(3, w, 1)  # n c dy dx h w
+    dy, dx = torch.randint(0, 2 * room + 1, (2, n), generator=generator)
+    out = windows[torch.arange(n), :, dy, dx]
+    if "flip" in how:
+        mirrored = torch.rand(n, generator=generator) < 0.5
+        out = torch.where(mirrored[:, None, None, None], out.flip(3), out)
+    return out
+
+
+class _Run:
+    """One training."""
+
+    def __init__(self, spec: NetSpec, data: Dataset, how: Recipe, seed: int, progress: Progress | None) -> None:
+        self.spec, self.data, self.how, self.seed, self.progress = spec, data, how, seed, progress
+        self.generator = torch.Generator().manual_seed(seed)
+        self.net = Net(spec, self.generator)
+        keep = slice(None)
+        order = torch.randperm(len(data.train_x), generator=self.generator).numpy()
+        if how.subset:
+            keep = slice(how.subset)
+        chosen = np.sort(order[keep])
+        self.x, self.y = torch.from_numpy(data.train_x[chosen]), torch.from_numpy(data.train_y[chosen])
+        self.history: list[Epoch] = []
+        self.start = time.perf_counter()
+
+    def result(self) -> Trained | Diverged:
+        for phase, epochs in (("float", self.how.epochs_float), ("qat", self.how.epochs_qat)):
+            if phase == "qat":
+                self.net.eval()
+                self.net.fold()
+                self.net.calibrate(to_real(self.x[:CALIBRATION_IMAGES]))
+            if not self.phase(phase, epochs):
+                past = len([e for e in self.history if e.phase == phase])
+                return Diverged(self.spec, self.how, self.seed, phase, past, tuple(self.history), self.elapsed())
+        accuracy = score(self.net, self.data.val_x, self.data.val_y)
+        weights, scales, exponents = self.net.state()
+        history, seconds = tuple(self.history), self.elapsed()
+        return Trained(self.spec, weights, scales, exponents, self.how, self.seed, accuracy, history, seconds)
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.start
+
+    def phase(self, name: str, epochs: int) -> bool:
+        """Train for ``epochs``; False when the loss is no longer finite."""
+        batches = max(1, len(self.x) // self.how.batch)
+        optimizer, schedule = self.optimizer(name, max(1, epochs * batches))
+        for number in range(epochs):
+            begun = time.perf_counter()
+            if name == "qat" and number < epochs - 1:
+                self.net.fit_weights()  # the last epoch trains on the scales it will keep
+            loss = self.epoch(optimizer, schedule, batches)
+            if not math.isfinite(loss):
+                return False
+            accuracy = score(self.net, self.data.val_x, self.data.val_y)
+            self.history.append(Epoch(name, number, loss, accuracy, time.perf_counter() - begun))
+            if self.progress is not None:
+                self.progress(self.history[-1], self.how.epochs_float + self.how.epochs_qat)
+        return True
+
+    def optimizer(self, phase: str, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        how = self.how
+        decayed = list(self.net.weights.values())
+        plain = [p for n, p in self.net.named_parameters() if not n.startswith("weights.")]
+        # Decay pulls folded weights off their calibrated scales, and they no longer have a normalisation to undo it.
+        groups = [
+            {"params": decayed, "weight_decay": how.weight_decay if phase == "float" else 0.0},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        if phase == "float":
+            optimizer = torch.optim.AdamW(groups, how.lr)
+            return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, how.lr, total_steps=steps + 1)
+        optimizer = torch.optim.AdamW(groups, how.lr_qat)
+        return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+    def epoch(
+        self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler, batches: int
+    ) -> float:
+        """Mean loss of one pass over the images."""
+        self.net.train()
+        how = self.data.augment if self.how.augment else "none"
+        order = torch.randperm(len(self.x), generator=self.generator)
+        total = 0.0
+        for k in range(batches):
+            index = order[k * self.how.batch : (k + 1) * self.how.batch]
+            x = to_real(augmented(self.x[index], how, self.generator))
+            loss = F.cross_entropy(self.net(x), self.y[index], label_smoothing=self.how.label_smoothing)
+            value = loss.item()
+            if not math.isfinite(value):
+                return value
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+            total += value
+        return total / batches
+
+
+def reduced(how: Recipe, share: float) -> Recipe:
+    """``how`` with epochs times ``share``, at least one each."""
+    return replace(
+        how,
+        epochs_float=max(1, round(how.epochs_float * share)),
+        epochs_qat=max(1, round(how.epochs_qat * share)),
+    )

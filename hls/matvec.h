@@ -1,0 +1,67 @@
+// Matrix-vector unit: PE output channels x SIMD inputs a cycle; the heart of convolutions and dense layers.
+#ifndef COEXPLORE_MATVEC_H
+#define COEXPLORE_MATVEC_H
+
+#include "mac.h"
+#include "requant.h"
+
+namespace coexplore {
+
+// C: VECTORS (input vectors an image, groups included), GROUPS, NF (output folds per group: rows / PE), SF (input folds:
+// columns / SIMD), SUB (SIMD slices per input beat), PE, SIMD, MULT, In, Out, T (input element), Acc and what requant.h asks.
+// weights[(g * NF + nf) * SF + sf][pe][s], bias, mult and shift [g * NF + nf][pe].
+template <class C, class W, class B, class M, class S>
+void matvec(hls::stream<typename C::In> &in, hls::stream<typename C::Out> &out, const W weights[C::GROUPS * C::NF * C::SF][C::PE][C::SIMD],
+            const B bias[C::GROUPS * C::NF][C::PE], const M mult[C::MULTS][C::PE], const S shift[C::SHIFTS][C::PE]) {
+#pragma HLS INLINE
+    typename C::In kept[C::SF / C::SUB]; // the vector, for its second and later output folds
+    typename C::In current;
+    typename C::Acc acc[C::PE];
+#pragma HLS ARRAY_PARTITION variable=acc complete dim=0
+    int nf = 0, sf = 0, sub = 0, beat = 0, row = 0, at = 0;
+products:
+    for (int i = 0; i < C::VECTORS * C::NF * C::SF; ++i) {
+#pragma HLS PIPELINE II=1
+        if (sub == 0) {
+            if (nf == 0) {
+                current = in.read();
+                if (C::NF > 1) kept[beat] = current;
+            } else {
+                current = kept[beat];
+            }
+        }
+        typename C::T x[C::SIMD];
+#pragma HLS ARRAY_PARTITION variable=x complete dim=0
+    slice:
+        for (int s = 0; s < C::SIMD; ++s) {
+#pragma HLS UNROLL
+            x[s] = current.lane[sub * C::SIMD + s];
+        }
+        typename C::Acc sum[C::PE];
+#pragma HLS ARRAY_PARTITION variable=sum complete dim=0
+        Dot<C, C::MULT>::apply(weights[at], x, sum);
+        typename C::Out result;
+    elements:
+        for (int p = 0; p < C::PE; ++p) {
+#pragma HLS UNROLL
+            acc[p] = (typename C::Acc)((sf == 0 ? (typename C::Acc)bias[row][p] : acc[p]) + sum[p]);
+            result.lane[p] = requantise<C>(acc[p], (int)mult[C::MULTS > 1 ? row : 0][p], (int)shift[C::SHIFTS > 1 ? row : 0][p]);
+        }
+        if (sf == C::SF - 1) out.write(result);
+
+        at = at == C::GROUPS * C::NF * C::SF - 1 ? 0 : at + 1;
+        if (++sub == C::SUB) {
+            sub = 0;
+            ++beat;
+        }
+        if (++sf == C::SF) {
+            sf = 0;
+            beat = 0;
+            row = row == C::GROUPS * C::NF - 1 ? 0 : row + 1;
+            if (++nf == C::NF) nf = 0;
+        }
+    }
+}
+
+} // namespace coexplore
+#endif

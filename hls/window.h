@@ -1,0 +1,185 @@
+// Sliding windows over a feature map that arrives row by row, channels innermost, LANES channels a beat.
+//
+// window_serial: one kernel position and one channel group a beat, out of a row buffer; any kernel, stride, padding and
+//                dilation. Order per output pixel: group, kernel row, kernel column, channel group.
+// window_parallel: all kernel positions of one channel group in one beat, out of line buffers and shift registers.
+//                Order per output pixel: channel group; in a beat: kernel row, kernel column, channel.
+#ifndef COEXPLORE_WINDOW_H
+#define COEXPLORE_WINDOW_H
+
+#include "types.h"
+
+namespace coexplore {
+
+// C: H W (input), OH OW, KH KW, SH SW (stride), DH DW (dilation), PT PL (padding), PAD (its value), CF (channel beats a
+// pixel), GROUPS (outer channel loop; CF / GROUPS beats each), ROWS (rows kept), EMIT (beats emitted per output row),
+// SPACING (iterations from one store to the next), GAP (idle iterations of a phase), ITERATIONS, LANES, Beat.
+//
+// A phase per output row: emit the row's windows, and meanwhile store the input rows that the next output row needs. A
+// phase reads only rows stored in earlier phases, so storing and emitting never wait for one another.
+template <class C> void window_serial(hls::stream<typename C::Beat> &in, hls::stream<typename C::Beat> &out) {
+    typename C::Beat rows[C::ROWS * C::W * C::CF];
+#pragma HLS BIND_STORAGE variable=rows type=ram_2p
+    // Read and write addresses differ in row; flow/blocks/window.py keeps them at least four iterations apart (GAP).
+#pragma HLS DEPENDENCE variable=rows type=inter false
+
+    int oy = -1, ox = 0, g = 0, ky = 0, kx = 0, cg = 0; // oy == -1: filling, nothing to emit yet
+    int base = 0;                                       // row slot of kernel row 0 (may stand for padding)
+    int write_at = 0, stored = 0;                       // next address to store to; rows complete or in progress
+    int pending = C::FIRST_ROWS * C::W * C::CF;         // beats to store in this phase
+    int left = C::FIRST_LENGTH;                         // iterations left in this phase
+    int emit = 0;                                       // beats left to emit in this phase
+    int wait = 0;                                       // iterations until the next store
+    stored = C::FIRST_ROWS;
+windows:
+    for (int i = 0; i < C::ITERATIONS; ++i) {
+#pragma HLS PIPELINE II=1
+        if (wait > 0) {
+            --wait;
+        } else if (pending > 0) {
+            wait = oy < 0 ? 0 : C::SPACING - 1;
+            rows[write_at] = in.read();
+            write_at = write_at == C::ROWS * C::W * C::CF - 1 ? 0 : write_at + 1;
+            --pending;
+        }
+        if (emit > 0) {
+            const int y = oy * C::SH - C::PT + ky * C::DH;
+            const int x = ox * C::SW - C::PL + kx * C::DW;
+            int slot = base + ky * C::DH;
+            if (slot >= C::ROWS) slot -= C::ROWS;
+            typename C::Beat beat;
+            if (y < 0 || y >= C::H || x < 0 || x >= C::W) {
+            pad:
+                for (int l = 0; l < C::LANES; ++l) {
+#pragma HLS UNROLL
+                    beat.lane[l] = C::PAD;
+                }
+            } else {
+                beat = rows[slot * (C::W * C::CF) + x * C::CF + g * (C::CF / C::GROUPS) + cg];
+            }
+            out.write(beat);
+            --emit;
+            if (++cg == C::CF / C::GROUPS) {
+                cg = 0;
+                if (++kx == C::KW) {
+                    kx = 0;
+                    if (++ky == C::KH) {
+                        ky = 0;
+                        if (++g == C::GROUPS) {
+                            g = 0;
+                            if (++ox == C::OW) ox = 0;
+                        }
+                    }
+                }
+            }
+        }
+        if (--left == 0) {
+            ++oy;
+            // Slot of input row (oy * SH - PT), kept non-negative; rows above the map are padding and never read.
+            base = oy == 0 ? C::FIRST_SLOT : (base + C::SH >= C::ROWS ? base + C::SH - C::ROWS : base + C::SH);
+            int next = (oy + 1) * C::SH - C::PT + (C::KH - 1) * C::DH + 1; // rows the next output row needs
+            if (next > C::H || oy == C::OH - 1) next = C::H;
+            if (next < stored) next = stored;
+            pending = (next - stored) * C::W * C::CF;
+            stored = next;
+            emit = C::EMIT;
+            left = (pending * C::SPACING > C::EMIT ? pending * C::SPACING : (int)C::EMIT) + C::GAP;
+            wait = 0;
+        }
+    }
+}
+
+// C: as above without GROUPS; DELAY = DH * W * CF (beats in a line buffer), TAPS = (KW - 1) * DW * CF, FIRST and the
+// steps give the input position that completes each output's window.
+//
+// The map is one long row of positions; every window tap lies a fixed number of positions back, and taps that fall
+// outside the map are masked. So padding costs no iterations but those that flush the end.
+template <class C> void window_parallel(hls::stream<typename C::Beat> &in, hls::stream<typename C::Window> &out) {
+    typedef typename C::Beat Beat;
+    Beat lines[C::DELAY][C::KH > 1 ? C::KH - 1 : 1];
+    Beat taps[C::KH][C::TAPS + 1];
+#pragma HLS ARRAY_RESHAPE variable=lines complete dim=2
+#pragma HLS BIND_STORAGE variable=lines type=ram_2p
+#pragma HLS DEPENDENCE variable=lines type=inter false
+#pragma HLS ARRAY_PARTITION variable=taps complete dim=0
+
+    int position = 0, cg = 0, line = 0;
+    int target = C::FIRST; // position that completes the next output's window
+    int oy = 0, ox = 0;
+slide:
+    for (int i = 0; i < C::ITERATIONS; ++i) {
+#pragma HLS PIPELINE II=1
+        Beat column[C::KH];
+#pragma HLS ARRAY_PARTITION variable=column complete dim=0
+        Beat fresh;
+        if (position < C::H * C::W) {
+            fresh = in.read();
+        } else {
+        flush:
+            for (int l = 0; l < C::LANES; ++l) {
+#pragma HLS UNROLL
+                fresh.lane[l] = 0;
+            }
+        }
+        column[C::KH - 1] = fresh;
+    lines_read:
+        for (int k = 0; k < C::KH - 1; ++k) {
+#pragma HLS UNROLL
+            column[k] = lines[line][k];
+        }
+    lines_write:
+        for (int k = 0; k < C::KH - 1; ++k) {
+#pragma HLS UNROLL
+            lines[line][k] = column[k + 1];
+        }
+        line = line == C::DELAY - 1 ? 0 : line + 1;
+    rows:
+        for (int k = 0; k < C::KH; ++k) {
+#pragma HLS UNROLL
+        shift:
+            for (int t = C::TAPS; t > 0; --t) {
+#pragma HLS UNROLL
+                taps[k][t] = taps[k][t - 1];
+            }
+            taps[k][0] = column[k];
+        }
+        if (position == target) {
+            typename C::Window window;
+        window_rows:
+            for (int ky = 0; ky < C::KH; ++ky) {
+#pragma HLS UNROLL
+            window_columns:
+                for (int kx = 0; kx < C::KW; ++kx) {
+#pragma HLS UNROLL
+                    const int y = oy * C::SH - C::PT + ky * C::DH;
+                    const int x = ox * C::SW - C::PL + kx * C::DW;
+                    const bool inside = y >= 0 && y < C::H && x >= 0 && x < C::W;
+                window_lanes:
+                    for (int l = 0; l < C::LANES; ++l) {
+#pragma HLS UNROLL
+                        window.lane[(ky * C::KW + kx) * C::LANES + l] =
+                            inside ? taps[ky][(C::KW - 1 - kx) * C::DW * C::CF].lane[l]
+                                   : (typename Beat::Element)C::PAD;
+                    }
+                }
+            }
+            out.write(window);
+        }
+        if (++cg == C::CF) {
+            cg = 0;
+            if (position == target) {
+                if (++ox == C::OW) {
+                    ox = 0;
+                    ++oy;
+                    target += C::ROW_STEP;
+                } else {
+                    target += C::SW;
+                }
+            }
+            ++position;
+        }
+    }
+}
+
+} // namespace coexplore
+#endif
