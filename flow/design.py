@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from flow.board import Board, Resources
 from flow.fixed import IntArray, Quant
 from flow.ir.graph import Graph, digest_of
+
+
+Multiplier = Literal["lut", "dsp", "packed"]
+Storage = Literal["lutram", "bram", "uram"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Folding:
     simd: int = 1
     lanes: int = 1
     window: str = "none"
-    mult: str = "lut"
-    memory: str = "lutram"
+    mult: Multiplier = "lut"
+    memory: Storage = "lutram"
 
     def json(self) -> dict[str, Any]:
         return asdict(self)

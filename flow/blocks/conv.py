@@ -17,7 +17,7 @@ from flow.blocks.pareto import divisors, undominated
 from flow.blocks.requant import Rounder, beat, ctype, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Folding, Memory, Option, Port, Process, stage_cycles
+from flow.design import Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
 from flow.fixed import IntArray, Quant, Requant, bits_for
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Conv, Dense, Op
@@ -101,7 +101,7 @@ def depth(la: Layer, f: Folding) -> int:
 
 
 @lru_cache(maxsize=65536)
-def unit_cost(la: Layer, pe: int, simd: int, beats_kept: int, beat_bits: int, mult: str, memory: str, ultra: bool) -> Resources:  # fmt: skip
+def unit_cost(la: Layer, pe: int, simd: int, beats_kept: int, beat_bits: int, mult: Multiplier, memory: Storage, ultra: bool) -> Resources:  # fmt: skip
     """Matrix-vector unit: products, weights, bias and rounding tables, the kept vector, accumulators, control."""
     nf, sf = la.outputs // pe, la.inputs * la.kernel // simd
     words, wb = la.groups * nf * sf, max(bits_for(*la.weights)[0], 1)
@@ -143,11 +143,11 @@ def unit_options(
     la: Layer, mode: str, lanes: int, simd: int, pe: int, beat_size: int, ultra: bool, uram: bool
 ) -> list[Option]:
     """The multiplier and memory choices of one folding."""
-    mults = ["lut", "dsp"]
+    mults: list[Multiplier] = ["lut", "dsp"]
     if pe % 2 == 0 and mac.packing(la.weights, la.x_range, mac.wide_port(ultra)):
         mults.append("packed")
     words = la.groups * (la.outputs // pe) * (la.inputs * la.kernel // simd)
-    memories = ["lutram"] if words <= 16 else ["lutram", "bram", "uram"] if uram else ["lutram", "bram"]
+    memories: list[Storage] = ["lutram"] if words <= 16 else ["lutram", "bram", "uram"] if uram else ["lutram", "bram"]
     out = []
     for mult in mults:
         f = Folding(pe, simd, lanes, mode, mult, "lutram")

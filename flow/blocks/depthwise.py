@@ -16,10 +16,13 @@ from flow.blocks.pareto import divisors, undominated
 from flow.blocks.requant import Rounder, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Folding, Memory, Option, Port, Process, stage_cycles
+from flow.design import Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
 from flow.fixed import IntArray, Quant, Requant, bits_for
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Conv, Op
+
+MULTIPLIERS: tuple[Multiplier, ...] = ("lut", "dsp")
+STORAGE: tuple[Storage, ...] = ("lutram", "bram")
 
 
 def serves(op: Op) -> bool:
@@ -75,7 +78,9 @@ def depth(la: Layer, f: Folding) -> int:
 
 
 @lru_cache(maxsize=65536)
-def unit_cost(la: Layer, pe: int, unroll: int, beat_bits: int, mult: str, memory: str, ultra: bool) -> Resources:
+def unit_cost(
+    la: Layer, pe: int, unroll: int, beat_bits: int, mult: Multiplier, memory: Storage, ultra: bool
+) -> Resources:
     """Products, weights, tables, accumulators, control. SIMD means kernel positions a cycle here."""
     r = la.rounder
     nf, folds = la.geometry.channels // pe, la.kernel // unroll
@@ -102,7 +107,7 @@ def layer_options(la: Layer, ultra: bool) -> tuple[Option, ...]:
     for mode in modes:
         for pe in divisors(la.geometry.channels):
             for unroll in divisors(la.kernel) if mode == "parallel" else [1]:
-                for mult in ("lut", "dsp"):
+                for mult in MULTIPLIERS:
                     f = Folding(pe, unroll, pe, mode, mult)
                     cycles, extra = stage_cycles((iterations(la, f), depth(la, f))), Resources()
                     if mode != "none":
@@ -111,7 +116,7 @@ def layer_options(la: Layer, ultra: bool) -> tuple[Option, ...]:
                         )
                         extra = window.cost(la.geometry, pe, mode, la.x.bits)
                     beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
-                    for memory in ("lutram", "bram"):
+                    for memory in STORAGE:
                         cost = unit_cost(la, pe, unroll, beat_bits, mult, memory, ultra) + extra
                         found.append(Option(replace(f, memory=memory), cycles, cost))
     return undominated(found)

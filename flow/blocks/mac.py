@@ -13,6 +13,7 @@ from functools import lru_cache
 from flow.blocks.requant import ctype, signed_bits
 from flow.board import Resources
 from flow.cost import laws
+from flow.design import Multiplier
 from flow.fixed import bits_for
 
 MULT = {"lut": 0, "dsp": 1, "packed": 2}
@@ -59,7 +60,9 @@ def wide_port(ultrascale: bool) -> int:
 
 
 @lru_cache(maxsize=65536)
-def dot_cost(pe: int, simd: int, weights: Range, x: Range, acc_bits: int, mult: str, ultrascale: bool) -> Resources:
+def dot_cost(
+    pe: int, simd: int, weights: Range, x: Range, acc_bits: int, mult: Multiplier, ultrascale: bool
+) -> Resources:
     """Multipliers and adder trees of ``pe`` dot products of length ``simd``; every level registered.
 
     A multiplication followed by an addition becomes one DSP (mac_muladd rows of real reports), so half of the first
@@ -75,7 +78,7 @@ def dot_cost(pe: int, simd: int, weights: Range, x: Range, acc_bits: int, mult: 
         pair = Resources(dsp=simd) + laws.adder(field_bits).times(chains) + laws.register(2 * field_bits).times(chains)
         pair += tree(chains, field_bits, acc_bits).times(2)
         return pair.times(pe // 2)
-    one = laws.multiplier(wb, xb, mult)
+    one = laws.multiplier(wb, xb, "lut" if mult == "lut" else "dsp")
     row = one.times(simd)
     if mult == "dsp":
         row += tree(-(-simd // 2), bits + 1, acc_bits)
@@ -94,14 +97,14 @@ def tree(leaves: int, bits: int, limit: int) -> Resources:
     return total
 
 
-def latency(simd: int, mult: str, chain: int = 1) -> int:
+def latency(simd: int, mult: Multiplier, chain: int = 1) -> int:
     """Pipeline stages from operands to the sum: multiplier (3 in a DSP, 2 in LUTs), then one per adder level."""
     if mult == "packed":
         return 3 + min(chain, simd) + max(0, -(-simd // chain) - 1).bit_length()
     return (3 if mult == "dsp" else 2) + max(0, simd - 1).bit_length()
 
 
-def types(weights: Range, x: Range, mult: str, ultrascale: bool) -> tuple[tuple[str, str], ...]:
+def types(weights: Range, x: Range, mult: Multiplier, ultrascale: bool) -> tuple[tuple[str, str], ...]:
     """C++ types the header asks for."""
     out = [("Product", ctype(product_bits(weights, x), True))]
     pack = packing(weights, x, wide_port(ultrascale)) if mult == "packed" else None
@@ -110,7 +113,7 @@ def types(weights: Range, x: Range, mult: str, ultrascale: bool) -> tuple[tuple[
     return tuple(out)
 
 
-def constants(weights: Range, x: Range, mult: str, ultrascale: bool) -> tuple[tuple[str, int], ...]:
+def constants(weights: Range, x: Range, mult: Multiplier, ultrascale: bool) -> tuple[tuple[str, int], ...]:
     """C++ constants the header asks for."""
     pack = packing(weights, x, wide_port(ultrascale)) if mult == "packed" else None
     out = [("MULT", MULT[mult])]

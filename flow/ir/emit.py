@@ -134,7 +134,7 @@ class _Writer:
         ``relu``: show a limit at zero as Relu even where an unsigned type implies it, as other tools expect.
         """
         quant = self.graph.tensors[tensor].quant
-        dtype = _storage(quant, tensor)
+        dtype = storage(quant, tensor)
         info = np.iinfo(dtype)
         if hi < info.max or (lo > info.min and lo != quant.zero):
             bounds = [(np.float32(v - quant.zero) * np.float32(quant.scale)) for v in (lo, hi)]
@@ -156,7 +156,7 @@ class _Writer:
         return self.add("DequantizeLinear", [stored, scale_name], f"{name}_real", **axis)
 
 
-def _storage(quant: Quant, tensor: str) -> type[np.integer[Any]]:
+def storage(quant: Quant, tensor: str) -> type[np.integer[Any]]:
     """The narrowest ONNX type that holds the format and its zero point, of the format's own signedness if possible."""
     for signed, unsigned in STORAGE:
         for dtype in (signed, unsigned) if quant.signed else (unsigned, signed):

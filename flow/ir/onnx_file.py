@@ -230,7 +230,7 @@ def _elements(label: str, t: TensorProto) -> int:
         raise ModelError(f"{label}: element type {kind} is not supported; use float32 or integers of 4 to 32 bits")
     if any(d < 0 for d in t.dims) or (len(t.dims) > 1 and 0 in t.dims):
         raise ModelError(f"{label}: dimensions {list(t.dims)[:8]} are not all positive; export the network again")
-    count = prod(t.dims)
+    count: int = prod(t.dims)
     if count > MAX_WEIGHTS:
         raise ModelError(f"{label}: {count} elements, the limit is {MAX_WEIGHTS}; use a smaller network")
     return count
@@ -256,7 +256,7 @@ def _bytes(label: str, t: TensorProto) -> int:
     count = _elements(label, t)
     if t.data_type in (TensorProto.INT4, TensorProto.UINT4):
         return (count + 1) // 2
-    return count * int(helper.tensor_dtype_to_np_dtype(t.data_type).itemsize)
+    return count * np.dtype(helper.tensor_dtype_to_np_dtype(t.data_type)).itemsize
 
 
 def _external_bytes(label: str, entry: dict[str, str], size: int, folder: Path) -> bytes:

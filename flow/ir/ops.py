@@ -21,7 +21,9 @@ Pads = tuple[int, int, int, int]  # top, left, bottom, right: ONNX order for two
 class Op(Protocol):
     """What every operator offers."""
 
-    requant: Requant
+    @property
+    def requant(self) -> Requant:
+        """How the accumulator becomes the output."""
 
     @property
     def kind(self) -> str:

@@ -46,9 +46,9 @@ def stages(options: Sequence[tuple[Option, ...]], budget: Resources) -> Stages:
     limit = np.array(budget.tuple, float)
     for opts in options:
         table = np.array([o.resources.tuple for o in opts], float).reshape(-1, len(KINDS))
-        good = (table <= limit).all(1)
+        good = np.all(table <= limit, axis=1)
         table = table[good] / np.maximum(limit, 1)
-        chosen = tuple(o for o, ok in zip(opts, good, strict=True) if ok)
+        chosen = tuple(o for o, ok in zip(opts, good.tolist(), strict=True) if ok)
         kept.append(chosen)
         cycles.append(np.array([o.cycles for o in chosen], np.int64))
         fractions.append(table)

@@ -225,7 +225,7 @@ _NAMES = {
 
 
 def _detail_tables(tables: Mapping[tuple[str, ...], Table], where: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows of ``instance``, ``dsp``, ``memory``, ``fifo``, ``expression``, ``multiplexer``, ``register``, with totals."""
+    """Rows of ``instance``, ``dsp``, ``memory``, ``fifo``, ``expression``, ``multiplexer``, ``register`` and totals."""
     found = {}
     for path, table in tables.items():
         if path[:2] == (_UTILIZATION, "Detail"):

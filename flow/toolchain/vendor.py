@@ -2,8 +2,8 @@
 
 A compiled project's ``hls/`` holds ``hls_config.cfg``, ``run_hls.tcl``, the sources and the test bench. Vitis Unified
 reads the configuration file, the older tools run the Tcl script. Reports are found by pattern, and count only when they
-are newer than the start of the run and name the right top. ``synth/done.json`` beside ``hls/`` records the digest of the
-inputs and of the reports, so that nothing is run twice.
+are newer than the start of the run and name the right top. ``synth/done.json`` beside ``hls/`` records the digest of
+the inputs and of the reports, so that nothing is run twice.
 """
 
 from __future__ import annotations

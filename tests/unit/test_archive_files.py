@@ -60,7 +60,7 @@ def test_write_atomic_replaces_whole_and_cleans_up(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(ArchiveError, match="cannot write .*file: No space left on device"):
+    with pytest.raises(ArchiveError, match=r"cannot write .*file: No space left on device"):
         write_atomic(path, b"new")
     monkeypatch.undo()
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

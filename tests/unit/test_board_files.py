@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from flow import board
 from flow.board import BoardError, Resources
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[2]
 FACTS = Path(os.environ.get("COEXPLORE_DATA", ROOT / "../shared/data")) / "boards.csv"
@@ -73,7 +79,7 @@ def test_memory_bandwidth_is_bus_width_times_rate(name: str) -> None:
 def test_every_board_loads_and_names_its_sources(name: str) -> None:
     got = board.load(name)
     assert got.name == name
-    text = board.tomllib.loads((ROOT / "boards" / f"{name}.toml").read_text(encoding="utf-8"))
+    text = tomllib.loads((ROOT / "boards" / f"{name}.toml").read_text(encoding="utf-8"))
     assert set(text["sources"]) == {"resources", "memory", "clock"} | ({"power"} if "power" in text else set())
     assert all(len(source) > 20 for source in text["sources"].values())
     assert got.processor in ("zynq_ultra_ps_e", "processing_system7", "microblaze", "xrt")

@@ -1,0 +1,150 @@
+"""Integer networks for tests: small fixed ones and random ones of every supported operator."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flow.fixed import Quant, Requant
+from flow.ir.graph import Graph, Node, Tensor
+from flow.ir.ops import Add, Conv, Dense, Op, Pool
+
+
+class Draft:
+    """Collects nodes; ``graph()`` freezes them."""
+
+    def __init__(self, shape: tuple[int, int, int], quant: Quant | None = None, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.tensors = {"input": Tensor(shape, quant or Quant(8, False, 2.0**-8))}
+        self.nodes: list[Node] = []
+
+    def add(self, op: Op, *inputs: str, quant: Quant) -> str:
+        ident = f"L{len(self.nodes)}"
+        self.tensors[ident] = Tensor(op.shape([self.tensors[i].shape for i in inputs]), quant)
+        self.nodes.append(Node(ident, f"node/{ident}", op, inputs))
+        return ident
+
+    def conv(
+        self, x: str, out: int, kernel: int | tuple[int, int] = 3, *, stride=(1, 1), pads=None, dilation=(1, 1), groups=1,
+        weight_bits=8, bits=8, signed=False, per_channel=False,
+    ) -> str:  # fmt: skip
+        kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+        t = self.tensors[x]
+        if pads is None:
+            ph, pw = dilation[0] * (kh - 1), dilation[1] * (kw - 1)
+            pads = (ph // 2, pw // 2, ph - ph // 2, pw - pw // 2)
+        top = max(1, (1 << (weight_bits - 1)) - 1)
+        w = self.rng.integers(-top, top + 1, (out, t.shape[0] // groups, kh, kw))
+        n = w[0].size
+        bias = self.rng.integers(-50 * top, 50 * top + 1, out)
+        lo, hi = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+        spread = int(np.log2(max(1.0, top * t.quant.hi * np.sqrt(n) / max(hi, 1))))
+        shift = tuple(int(s) for s in self.rng.integers(spread, spread + 3, out)) if per_channel else (spread + 1,)
+        op = Conv(w, bias, Requant(shift, lo, hi), stride, pads, dilation, groups)
+        return self.add(op, x, quant=Quant(bits, signed, 2.0**-4))
+
+    def dense(self, x: str, out: int, *, weight_bits=8, bits=8) -> str:
+        t = self.tensors[x]
+        top = max(1, (1 << (weight_bits - 1)) - 1)
+        w = self.rng.integers(-top, top + 1, (out, *t.shape))
+        bias = self.rng.integers(-50 * top, 50 * top + 1, out)
+        hi = (1 << (bits - 1)) - 1
+        shift = int(np.log2(max(1.0, top * t.quant.hi * np.sqrt(w[0].size) / hi)))
+        return self.add(Dense(w, bias, Requant((shift,), -hi - 1, hi)), x, quant=Quant(bits, True, 2.0**-4))
+
+    def pool(self, x: str, kind: str = "MaxPool", kernel=(2, 2), stride=None, pads=(0, 0, 0, 0)) -> str:
+        q = self.tensors[x].quant
+        div = 1 if kind == "MaxPool" else kernel[0] * kernel[1]
+        op = Pool(kind, kernel, Requant((0,), q.lo, q.hi, div=div), stride or kernel, pads, q.lo if div == 1 else 0)
+        return self.add(op, x, quant=q)
+
+    def global_average(self, x: str) -> str:
+        _, h, w = self.tensors[x].shape
+        return self.pool(x, "AveragePool", (h, w))
+
+    def residual(self, a: str, b: str, *, bits=8) -> str:
+        return self.add(Add(Requant((1,), 0, (1 << bits) - 1), (0, 1)), a, b, quant=Quant(bits, False, 2.0**-4))
+
+    def graph(self) -> Graph:
+        return Graph(tuple(self.nodes), self.tensors)
+
+    def images(self, n: int) -> np.ndarray:
+        t = self.tensors["input"]
+        return self.rng.integers(t.quant.lo, t.quant.hi + 1, (n, *t.shape))
+
+
+def sample() -> Graph:
+    """Every block once, with a residual branch: about 110 k products."""
+    return sample_draft().graph()
+
+
+def sample_draft() -> Draft:
+    d = Draft((3, 16, 16))
+    a = d.conv("input", 8)
+    b = d.conv(a, 8, per_channel=True)
+    c = d.conv(b, 8, groups=8)
+    e = d.residual(a, c)
+    f = d.pool(e)
+    g = d.conv(f, 16, 5, stride=(2, 2))
+    h = d.conv(g, 12, 1)
+    i = d.pool(h, "AveragePool", (3, 3), (1, 1), (1, 1, 1, 1))
+    d.dense(d.global_average(i), 10)
+    return d
+
+
+def lenet() -> Graph:
+    """LeNet-5 shape: 28x28 digits, two 5x5 convolutions, three dense layers."""
+    d = Draft((1, 28, 28), seed=5)
+    x = d.pool(d.conv("input", 6, 5))
+    x = d.pool(d.conv(x, 16, 5, pads=(0, 0, 0, 0)))
+    x = d.dense(x, 120)
+    x = d.dense(x, 84)
+    d.dense(x, 10)
+    return d.graph()
+
+
+def resnet8() -> Graph:
+    """ResNet-8 of MLPerf Tiny: 32x32x3, 12.5 M products."""
+    d = Draft((3, 32, 32), seed=8)
+    x = d.conv("input", 16)
+    for channels, stride in ((16, 1), (32, 2), (64, 2)):
+        y = d.conv(d.conv(x, channels, stride=(stride, stride)), channels)
+        skip = x if stride == 1 else d.conv(x, channels, 1, stride=(stride, stride), pads=(0, 0, 0, 0))
+        x = d.residual(y, skip)
+    d.dense(d.global_average(x), 10)
+    return d.graph()
+
+
+def random_draft(seed: int, layers: int = 5) -> Draft:
+    """A random chain of operators with an occasional residual; every format, kernel, stride and padding is drawn."""
+    rng = np.random.default_rng(seed)
+    h, w = (int(n) for n in rng.integers(5, 14, 2))
+    bits = int(rng.integers(2, 9))
+    signed = bool(rng.random() < 0.5)
+    d = Draft((int(rng.choice([1, 2, 3, 4, 6])), h, w), Quant(bits, signed, 2.0**-7), seed)
+    x = "input"
+    for _ in range(layers):
+        c, h, w = d.tensors[x].shape
+        kind = rng.choice(["conv", "conv", "depthwise", "grouped", "max", "average", "residual", "pointwise"])
+        formats = {"weight_bits": int(rng.integers(2, 9)), "bits": int(rng.integers(2, 9))}
+        formats["signed"] = bool(rng.random() < 0.3)
+        formats["per_channel"] = bool(rng.random() < 0.4)
+        kernel = (int(rng.integers(1, min(5, h) + 1)), int(rng.integers(1, min(5, w) + 1)))
+        stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+        pads = tuple(int(rng.integers(0, k)) for k in (kernel[0], kernel[1], kernel[0], kernel[1]))
+        if kind == "conv":
+            dil = tuple(int(rng.integers(1, 3)) if k > 1 and 2 * (k - 1) < n else 1 for k, n in zip(kernel, (h, w)))
+            x = d.conv(x, int(rng.choice([2, 3, 4, 6, 8])), kernel, stride=stride, pads=pads, dilation=dil, **formats)
+        elif kind == "pointwise":
+            x = d.conv(x, int(rng.choice([2, 4, 6])), 1, **formats)
+        elif kind == "depthwise" and c > 1:
+            x = d.conv(x, c, kernel, stride=stride, pads=pads, groups=c, **formats)
+        elif kind == "grouped" and c % 2 == 0:
+            x = d.conv(x, 2 * int(rng.integers(1, 4)), kernel, stride=stride, pads=pads, groups=2, **formats)
+        elif kind in ("max", "average"):
+            k = (min(2, h), min(2, w))
+            inner = tuple(int(rng.integers(0, n)) for n in (*k, *k))
+            x = d.pool(x, "MaxPool" if kind == "max" else "AveragePool", k, stride, inner)
+        elif kind == "residual":
+            x = d.residual(x, d.conv(x, c, 3, bits=d.tensors[x].quant.bits))
+    d.dense(d.global_average(x) if rng.random() < 0.5 else x, int(rng.integers(2, 11)))
+    return d
