@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -194,6 +194,7 @@ def describe(design: Design) -> dict[str, Any]:
         "output": tensor_view(g.tensors[g.output].shape, g.tensors[g.output].quant, design, -1),
         "foldings": {k: f.json() for k, f in design.foldings.items()},
         "available": design.available.json(),
+        "bound": asdict(design.bound),
         "streams": [
             {"name": s.name, "source": list(s.source), "sink": list(s.sink), "depth": s.depth,
              "bits": s.port.width, "beats": s.port.beats}

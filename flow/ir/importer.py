@@ -18,6 +18,7 @@ from onnx import NodeProto, helper
 
 from flow.fixed import IntArray, Quant, Requant, bits_for
 from flow.ir import scales
+from flow.ir.emit import NAME_KEY
 from flow.ir.graph import Node, Tensor
 from flow.ir.onnx_file import ModelError, node_label, shown
 from flow.ir.ops import Op, Pool, Shape
@@ -192,7 +193,7 @@ class Importer:
         tensor = self.tensors[value.tensor]
 
         def build(requant: Requant) -> Op:
-            return Pool("AveragePool", (1, 1), requant, offset=-tensor.quant.zero)
+            return Pool("AveragePool", (1, 1), requant, pad_value=tensor.quant.zero, offset=-tensor.quant.zero)
 
         step = (scales.fraction(tensor.quant.scale),)
         return Pending(
@@ -239,10 +240,8 @@ class Importer:
 
     def raw(self, node: NodeProto, p: Pending) -> str:
         """The graph tensor of ``p`` left unquantised: accumulators at the finest channel's scale."""
-        if p.source is not None and p.after is not None:
-            inner = self.raw(node, limited(p.source, p.lo, p.hi))
-            quant = self.tensors[inner].quant
-            return self.finished(node, p.after(inner), quant, quant.lo, quant.hi)
+        if p.source is not None:
+            raise refusal(node, "a float MaxPool at the output is not supported; quantise the output")
         scale = float(np.float32(float(min(p.step) / p.div)))
         if p.div > 1:
             p = replace(p, div=1, step=(scales.fraction(scale),))
@@ -268,7 +267,5 @@ def bound(limit: float, scale: Fraction, zero: int, default: int) -> int:
 
 def label(node: NodeProto) -> str:
     """Name of an ONNX node for people: what `emit` kept of the first model, or the node's own."""
-    from flow.ir.emit import NAME_KEY
-
     kept = next((m.value for m in node.metadata_props if m.key == NAME_KEY), "")
     return kept or node.name or (node.output[0] if node.output else node.op_type)

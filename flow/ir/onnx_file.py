@@ -5,7 +5,6 @@ Files are untrusted.  Limits stand before every step that costs memory or time, 
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -15,49 +14,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.inliner
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, numpy_helper
 
-MAX_BYTES = 1 << 30  # of the file and of its external data, each
+from flow.ir.messages import ModelError, node_label, one_line, shown
+from flow.ir.stored_data import FLOATS, MAX_BYTES, MAX_WEIGHTS, constants, elements, load_external
+
+__all__ = ["ModelError", "checked", "node_label", "one_line", "read", "run", "shown"]
+
 MAX_NODES = 10_000
-MAX_WEIGHTS = 1 << 28  # elements of all constants
 MAX_TENSOR = 1 << 26  # elements of one feature map
 MAX_EXTENT = 1 << 16  # of a stride, dilation, kernel or padding
 MIN_OPSET, MAX_OPSET = 7, 26  # what ONNX Runtime executes
 RUNTIME_IR = 10  # newest file format that every ONNX Runtime >= 1.20 reads; later ones add no operator semantics
+CONSTANT_IR = 4  # from here on a weight need not be listed among the inputs
 DOMAINS = ("", "ai.onnx")
-
-FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
-STORABLE = {
-    *FLOATS,
-    *(TensorProto.INT4, TensorProto.UINT4, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT16, TensorProto.UINT16),
-    *(TensorProto.INT32, TensorProto.UINT32, TensorProto.INT64, TensorProto.UINT64, TensorProto.BOOL),
-}
-
-
-class ModelError(ValueError):
-    """A model that is damaged, unsafe or unsupported: one line naming file or node, the limit and the way out."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(one_line(message, 600))
-
-
-def one_line(text: str, limit: int = 200) -> str:
-    """``text`` as one printable line: control and non-ASCII characters escaped, the rest cut at ``limit``."""
-    clean = "".join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in text[: 4 * limit].strip())
-    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
-
-
-def shown(name: str) -> str:
-    """A name from outside, quoted and escaped for a message."""
-    return f"'{one_line(name, 60)}'"
-
-
-def node_label(node: NodeProto) -> str:
-    """How messages name a node: its name, or else its output, and its operator."""
-    name = node.name or (node.output[0] if node.output else "")
-    return f"node {shown(name)} ({one_line(node.op_type, 40)})"
 
 
 def read(path: str | Path) -> ModelProto:
@@ -80,7 +53,7 @@ def checked(model: ModelProto) -> ModelProto:
     _check_size(model)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    _check_nodes(model.graph)
+    _check_nodes(model.graph, max(o.version for o in model.opset_import if o.domain in DOMAINS))
     _check_wiring(model.graph)
     _check_constants(model)
     fixed = _fix_batch(model)
@@ -106,7 +79,22 @@ def _parse(path: Path) -> ModelProto:
         model.ParseFromString(data)
     except (DecodeError, RuntimeError, UnicodeDecodeError):
         raise ModelError("not an ONNX file, or a truncated one; export or copy the model again") from None
+    if any(isinstance(text, bytes) for text in _texts(model)):
+        raise ModelError("a name in it is no valid UTF-8 text; export or copy the model again")
     return model
+
+
+def _texts(message: Message) -> Iterator[str | bytes]:
+    """Every text of a message; protobuf hands out bytes where a text is malformed."""
+    for descriptor, value in message.ListFields():
+        if descriptor.type not in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE):
+            continue
+        many = [value] if isinstance(value, (str, bytes, Message)) else value
+        for item in many:
+            if isinstance(item, Message):
+                yield from _texts(item)
+            else:
+                yield item
 
 
 def _check_header(model: ModelProto) -> None:
@@ -147,13 +135,15 @@ def _check_size(model: ModelProto) -> None:
     expanded(model.graph.node, ())
 
 
-def _check_nodes(graph: GraphProto) -> None:
+def _check_nodes(graph: GraphProto, opset: int) -> None:
     for node in graph.node:
         if node.domain not in DOMAINS:
             raise ModelError(
                 f"{node_label(node)}: domain {shown(node.domain)} is not supported; export with standard ONNX "
                 "operators (opset 21 has 4- and 16-bit QuantizeLinear)"
             )
+        if not _known(node.op_type, opset):
+            raise ModelError(f"{node_label(node)}: ONNX opset {opset} has no such operator; export with standard ones")
         for a in node.attribute:
             if a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
                 raise ModelError(f"{node_label(node)}: control flow is not supported; export a static graph")
@@ -165,6 +155,13 @@ def _check_nodes(graph: GraphProto) -> None:
             for v in a.ints if a.type == AttributeProto.INTS else [a.i]:
                 if not low <= v <= MAX_EXTENT:
                     raise ModelError(f"{node_label(node)}: {a.name} {v} is outside {low}..{MAX_EXTENT}; correct it")
+
+
+def _known(op_type: str, opset: int) -> bool:
+    try:
+        return not onnx.defs.get_schema(op_type, opset, "").deprecated
+    except onnx.defs.SchemaError:
+        return False
 
 
 def _check_wiring(graph: GraphProto) -> None:
@@ -191,22 +188,10 @@ def _check_wiring(graph: GraphProto) -> None:
             raise ModelError(f"output {shown(out.name)} is produced by no node; export the model again")
 
 
-def constants(model: ModelProto) -> Iterator[tuple[str, TensorProto]]:
-    """Every stored tensor, with a label for messages: initializers and tensor attributes, functions included."""
-    for t in model.graph.initializer:
-        yield f"weight {shown(t.name)}", t
-    for node in [*model.graph.node, *(n for f in model.functions for n in f.node)]:
-        for a in node.attribute:
-            if a.type == AttributeProto.TENSOR:
-                yield node_label(node), a.t
-            for t in a.tensors:
-                yield node_label(node), t
-
-
 def _check_constants(model: ModelProto) -> None:
     total = 0
     for label, t in constants(model):
-        total += _elements(label, t)
+        total += elements(label, t)
         if total > MAX_WEIGHTS:
             raise ModelError(
                 f"{label}: more than {MAX_WEIGHTS} weights in all, which is the limit; use a smaller network"
@@ -223,88 +208,16 @@ def _check_constants(model: ModelProto) -> None:
             raise ModelError(f"{label}: a constant holds NaN or infinity (in float32); export the network again")
 
 
-def _elements(label: str, t: TensorProto) -> int:
-    """Elements of a stored tensor, refused when its shape or type is unreasonable."""
-    if t.data_type not in STORABLE:
-        kind = TensorProto.DataType.Name(t.data_type) if t.data_type in TensorProto.DataType.values() else t.data_type
-        raise ModelError(f"{label}: element type {kind} is not supported; use float32 or integers of 4 to 32 bits")
-    if any(d < 0 for d in t.dims) or (len(t.dims) > 1 and 0 in t.dims):
-        raise ModelError(f"{label}: dimensions {list(t.dims)[:8]} are not all positive; export the network again")
-    count: int = prod(t.dims)
-    if count > MAX_WEIGHTS:
-        raise ModelError(f"{label}: {count} elements, the limit is {MAX_WEIGHTS}; use a smaller network")
-    return count
-
-
-def load_external(model: ModelProto, folder: Path) -> None:
-    """Bring external data into ``model``: only plain files inside ``folder``, exact lengths.  Raises ModelError."""
-    total = 0
-    for label, t in constants(model):
-        if t.data_location != TensorProto.EXTERNAL:
-            continue
-        entry = {e.key: e.value for e in t.external_data}
-        size = _bytes(label, t)
-        total += size
-        if total > MAX_BYTES:
-            raise ModelError(f"{label}: more than {MAX_BYTES} bytes of external data, which is the limit")
-        t.raw_data = _external_bytes(label, entry, size, folder)
-        t.data_location = TensorProto.DEFAULT
-        del t.external_data[:]
-
-
-def _bytes(label: str, t: TensorProto) -> int:
-    count = _elements(label, t)
-    if t.data_type in (TensorProto.INT4, TensorProto.UINT4):
-        return (count + 1) // 2
-    return count * np.dtype(helper.tensor_dtype_to_np_dtype(t.data_type)).itemsize
-
-
-def _external_bytes(label: str, entry: dict[str, str], size: int, folder: Path) -> bytes:
-    location = entry.get("location", "")
-    parts = location.replace("\\", "/").split("/")
-    if not location or location[0] in "/\\" or ".." in parts or ":" in location or "\0" in location:
-        raise ModelError(f"{label}: external data at {shown(location)}; keep them in the model's own folder")
-    try:
-        offset, length = int(entry.get("offset") or 0), int(entry.get("length") or size)
-    except ValueError:
-        raise ModelError(f"{label}: offset or length of its external data is no number; export again") from None
-    if offset < 0 or length != size:
-        raise ModelError(f"{label}: external data at offset {offset}, {length} bytes, but {size} needed; export again")
-    path = folder
-    try:
-        for part in parts:
-            path = path / part
-            if stat.S_ISLNK(path.lstat().st_mode):
-                raise ModelError(f"{label}: {shown(location)} is a link; keep a plain file in the model's own folder")
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as f:
-            info = os.fstat(f.fileno())
-            if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
-                raise ModelError(
-                    f"{label}: {shown(location)} is no plain file of one name; copy the data beside the model"
-                )
-            if offset + size > info.st_size:
-                raise ModelError(
-                    f"{label}: {shown(location)} has {info.st_size} bytes, {offset + size} needed; copy it again"
-                )
-            f.seek(offset)
-            return f.read(size)
-    except OSError as e:
-        raise ModelError(
-            f"{label}: external data {shown(location)}: {e.strerror or e}; put the file beside the model"
-        ) from None
-
-
 def _fix_batch(model: ModelProto) -> ModelProto:
-    """A copy with the batch dimension 1 and without stale intermediate shapes."""
+    """A copy with the batch dimension 1, without stale intermediate shapes, and its weights no longer inputs."""
     out = ModelProto()
     out.CopyFrom(model)
-    out.ir_version = min(out.ir_version, RUNTIME_IR)
+    out.ir_version = max(CONSTANT_IR, min(out.ir_version, RUNTIME_IR))
     del out.graph.value_info[:]
     constant = {t.name for t in out.graph.initializer}
+    for value in [v for v in out.graph.input if v.name in constant]:
+        out.graph.input.remove(value)
     for value in out.graph.input:
-        if value.name in constant:
-            continue
         if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
             raise ModelError(
                 f"input {shown(value.name)} is no tensor of known rank; export with input shape (1, C, H, W)"
@@ -382,8 +295,8 @@ def run(model: ModelProto, images: NDArray[np.float32], batch: int = 64, threads
         first = session.get_inputs()[0]
         step = 1 if first.shape and isinstance(first.shape[0], int) else max(1, batch)
         data = np.ascontiguousarray(images, np.float32)
-        if len(first.shape) == 2:
-            data = data.reshape(len(data), -1)
+        if len(first.shape) != data.ndim:  # (N, C) and (N, C, 1, 1) are the same images
+            data = data.reshape(len(data), *first.shape[1:])
         parts = [session.run(None, {first.name: data[i : i + step]}) for i in range(0, len(data), step)]
     except _runtime_errors() as e:
         raise ModelError(f"ONNX Runtime refuses the model: {one_line(str(e), 300)}") from None

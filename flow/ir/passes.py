@@ -59,8 +59,7 @@ def _copy(model: ModelProto) -> ModelProto:
 
 def _probe(model: ModelProto, seed: int) -> NDArray[np.float32]:
     """Two random images of the input's shape."""
-    stored = {t.name for t in model.graph.initializer}
-    inputs = [i for i in model.graph.input if i.name not in stored]
+    inputs = model.graph.input
     if len(inputs) != 1:
         raise ModelError(f"{len(inputs)} inputs; networks have one, split the model")
     shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim]

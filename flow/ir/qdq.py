@@ -3,7 +3,7 @@
 The activation format is the tightest that storage type, Clip and Relu in front of the QuantizeLinear allow.  Scales
 that are powers of two give exactly what ONNX Runtime computes.  Other scales become an integer multiplier and shift
 (`flow.ir.scales`), and a float bias is rounded to the accumulator's scale, ties to even: there the graph is the
-specification, and `notes` says so.  Operators are added one at a time in `flow.ir.onnx_ops`.
+specification, and `notes` says so.  Operators are added one at a time: a function in a module of REGISTERED.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from flow.fixed import IntArray, Quant, bits_for
-from flow.ir import onnx_ops, scales
+from flow.ir import onnx_ops, onnx_shapes, scales
 from flow.ir.graph import Graph, Node, Tensor
 from flow.ir.importer import (
+    OPERATORS,
     Codes,
     Constant,
     Image,
@@ -33,6 +34,7 @@ from flow.ir.importer import (
 )
 from flow.ir.onnx_file import DOMAINS, ModelError, shown
 
+REGISTERED = (onnx_ops, onnx_shapes)  # modules whose import fills OPERATORS
 LIMITS = {
     **{np.dtype(t): (int(np.iinfo(t).min), int(np.iinfo(t).max)) for t in (np.int8, np.uint8, np.int16, np.uint16)},
     np.dtype(np.int32): (-(1 << 31), (1 << 31) - 1),
@@ -75,10 +77,10 @@ def loaded(model: ModelProto) -> tuple[Graph, tuple[str, ...]]:
     opset = max((o.version for o in model.opset_import if o.domain in DOMAINS), default=0)
     importer = Importer(values, opset)
     for node in _needed(graph):
-        function = onnx_ops.OPERATORS.get(node.op_type) if node.domain in DOMAINS else None
+        function = OPERATORS.get(node.op_type) if node.domain in DOMAINS else None
         if function is None:
             raise refusal(
-                node, f"the operator is not supported (supported: {', '.join(sorted(onnx_ops.OPERATORS))}); replace it"
+                node, f"the operator is not supported (supported: {', '.join(sorted(OPERATORS))}); replace it"
             )
         values[node.output[0]] = function(importer, node)
     return _pruned(importer, _output(importer, graph)), tuple(importer.notes)

@@ -1,5 +1,5 @@
 """Graph x board -> design: the foldings of all stages, with a proved bound."""
 
-from flow.mapping.solve import Goal, NoFit, solve
+from flow.mapping.solve import Goal, NoFit, rebuild, solve
 
-__all__ = ["Goal", "NoFit", "solve"]
+__all__ = ["Goal", "NoFit", "rebuild", "solve"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -162,6 +164,20 @@ def realise(graph: Graph, board: Board, foldings: dict[str, Folding], interval: 
     """Netlist with FIFO depths that keep its interval."""
     net = elaborate.netlist(graph, foldings, board, interval)
     return net.with_depths(timing.analyse(net).depths)
+
+
+def rebuild(graph: Graph, board: Board, view: Mapping[str, Any], foldings: dict[str, Folding]) -> Design:
+    """The design that ``design.json`` (``view``) describes, with its recorded FIFO depths.
+
+    Raises ValueError when the foldings do not give the recorded streams.
+    """
+    depths = {s["name"]: int(s["depth"]) for s in view["streams"]}
+    interval = max(int(p["cycles"]) for p in view["processes"]) + 1
+    net = elaborate.netlist(graph, foldings, board, interval)
+    if {s.name for s in net.streams} != set(depths):
+        raise ValueError("the recorded foldings give other streams than the recorded ones")
+    bound = Bound(**view["bound"])
+    return Design(graph, board, float(view["clock_mhz"]), foldings, net.with_depths(depths), bound, Resources(**view["available"]))
 
 
 def _check(design: Design, goal: Goal) -> Design | NoFit:

@@ -33,6 +33,7 @@ _HEAD_BYTES = 1 << 16
 # In this order: a title is more telling than a message.
 _TEXTS: tuple[tuple[re.Pattern[str], Reader], ...] = (
     (parse_csynth.TITLE, parse_csynth.read),
+    (parse_csynth.COLLECTION, parse_csynth.read),  # one cut before its title
     (parse_overview.TITLE, parse_overview.read),
     (parse_export.TITLE, parse_export.read),
     (parse_vivado.UTILIZATION, parse_vivado.read_utilization),

@@ -30,7 +30,7 @@ from flow.toolchain.parse_values import (
 
 TITLE = re.compile(r"^== (Vivado|Vitis) HLS Report for '([^'\n]*)'", re.MULTILINE)
 _FIELD = re.compile(r"^\s*\* (Date|Version|Project|Solution|Product family|Target device): *(.*?) *$", re.MULTILINE)
-_COLLECTION = re.compile(r"^Found \d+ solution\(s\) in ", re.MULTILINE)
+COLLECTION = re.compile(r"^Found \d+ solution\(s\) in ", re.MULTILINE)
 _PERFORMANCE, _UTILIZATION, _INTERFACE = "Performance Estimates", "Utilization Estimates", "Interface"
 _DETAILS = ("Instance", "DSP", "Memory", "FIFO", "Expression", "Multiplexer", "Register")
 
@@ -47,11 +47,13 @@ def version(found: Mapping[str, str]) -> str | None:
 def read(text: str, where: str) -> list[ToolReport]:
     """The synthesis report, then the co-simulation report if the file also holds one. Raises ReportError."""
     titles = list(TITLE.finditer(text))
+    if not titles:
+        raise ReportError(f"{where}: no synthesis report in it: truncated, or synthesis was not run")
     if len(titles) != 1:
         raise ReportError(f"{where}: {len(titles)} synthesis reports in one file: the report is damaged")
     head, rest = titles[0], text[titles[0].start() :]
     own, marker, cosim = rest.partition("\nCO-SIMULATION RESULT:\n")
-    collection = _COLLECTION.search(text[: head.start()]) is not None
+    collection = COLLECTION.search(text[: head.start()]) is not None
     reports = [_report(head[1], head[2], own, where, collection)]
     if marker:
         reports += parse_cosim.read(cosim, where)
@@ -69,6 +71,8 @@ def _report(brand: str, top: str, text: str, where: str, collection: bool) -> To
     cycles = _latency_summary(tables, where)
     usage = _usage(tables, where)
     details = _detail_tables(tables, where)
+    if "instance" not in details and any(usage.get("Instance", {}).values()):
+        raise ReportError(f"{where}: instances in the summary, but no table of them: the report is truncated")
     used, available = usage["Total"], usage.get("Available", amounts({}))
     warnings = [*disordered(cycles.latency, cycles.interval), *over_device(used, available), *slower(target, estimated)]
     warnings += cycles.contradictions(target, estimated) + _sums(usage, details)
@@ -118,7 +122,8 @@ def _complete(
                 f"{where}: no table {' / '.join(p for p in path if p)}: the report is truncated or damaged"
             )
     titles = {p[2] for p in paths if p[:2] == (_UTILIZATION, "Detail")}
-    missing = [d for d in _DETAILS if d not in titles and not (d == "DSP" and "DSP48E" in titles)]
+    titles = {"DSP" if t.startswith("DSP") else t for t in titles}  # DSP, DSP48, DSP48E
+    missing = [d for d in _DETAILS if d not in titles]
     if missing and not collection:
         raise ReportError(f"{where}: no detail table {missing[0]}: the report is truncated or damaged")
     if collection and "Instance" not in titles:
@@ -229,7 +234,9 @@ def _detail_tables(tables: Mapping[tuple[str, ...], Table], where: str) -> dict[
     found = {}
     for path, table in tables.items():
         if path[:2] == (_UTILIZATION, "Detail"):
-            title = "dsp" if path[2] == "DSP48E" else path[2].lower()
+            if not table.rows or table.rows[-1][0] != "Total":
+                raise ReportError(f"{where}: no row Total in the table {path[2]}: the report is truncated or damaged")
+            title = "dsp" if path[2].startswith("DSP") else path[2].lower()
             names = [_NAMES.get(c) or re.sub(r"\W+", "_", c.lower()).strip("_") for c in table.columns]
             found[title] = [{n: _cell(n, c) for n, c in zip(names, row, strict=True)} for row in table.rows]
     return found
@@ -247,7 +254,7 @@ def _sums(
     """A total is the sum of its categories, and a category is the total of its own table."""
     found = []
     for name, total in usage["Total"].items():
-        parts = [usage[c][name] or 0 for c in _DETAILS if c in usage]
+        parts = [row[name] or 0 for c, row in usage.items() if c != "Total" and not c.startswith("Available")]
         if total is not None and parts and sum(parts) != total:
             found.append(f"{name}: the total {total} is not the sum {sum(parts)} of its categories")
         for category in _DETAILS:

@@ -19,6 +19,7 @@ _PERIOD = re.compile(r"Setting up clock '[^'\n]*' with a period of ([0-9.]+)ns")
 _UNCERTAINTY = re.compile(r"with an uncertainty of ([0-9.]+)ns")
 _FMAX = re.compile(r"\*\*\*\* Estimated Fmax: ([0-9.]+) MHz")
 _CLOSING = ("Total CPU user time", "Total elapsed time", "Exiting vitis_hls", "Exiting vivado_hls", "Exiting v++")
+_TCL = re.compile(r"^(.*\S)\s*\n {4}while executing", re.MULTILINE)
 _LISTED = 50  # messages kept: the first say what happened
 LICENCE = re.compile(r"licen[sc]e|FLEXnet|LM_LICENSE|checkout failed", re.IGNORECASE)
 PART = re.compile(
@@ -33,12 +34,15 @@ def messages(text: str, level: str = "ERROR") -> list[str]:
 
 
 def reason(text: str) -> str | None:
-    """The message that explains a failed run: about the licence, then the part, else the first error."""
+    """The message that explains a failed run: about the licence, then the part, the first error, or Tcl's own."""
     errors = messages(text)
     for wanted in (LICENCE, PART):
         if found := next((e for e in errors if wanted.search(e)), None):
             return found
-    return errors[0] if errors else None
+    if errors:
+        return errors[0]
+    tcl = _TCL.search(text)
+    return tcl[1] if tcl else None
 
 
 def read(text: str, where: str) -> list[ToolReport]:

@@ -17,7 +17,7 @@ from flow.toolchain.parse_values import COLUMNS, ReportError, ToolReport, amount
 TITLE = re.compile(r"^== Synthesis Summary Report of '([^'\n]*)'", re.MULTILINE)
 _NAME = re.compile(r"(\s*)([+o]) (.*?)(\*?)\s*$")
 _ESTIMATES = "Performance & Resource Estimates"
-# In the order in which the tool writes them; a report that has one but not the last was cut.
+# In the order in which the tool writes them since 2022.1; earlier versions have the first.
 _SECTIONS = ("HW Interfaces", "SW I/O Information", "Bind Op Report", "Pragma Report")
 
 
@@ -26,14 +26,14 @@ def read(text: str, where: str) -> list[ToolReport]:
     title = TITLE.search(text)
     assert title is not None  # the caller found it
     found = blocks(text.split("\n"), where)
+    head = general(text)
     sections = {b.path[0] for b in found}
-    for section in _SECTIONS:
+    for section in _SECTIONS if (version(head) or "") >= "2022" else _SECTIONS[:1]:
         if section not in sections:
             raise ReportError(f"{where}: no section {section!r}: the report is truncated or damaged")
     table = next((b.table for b in found if b.table is not None and _ESTIMATES in b.path), None)
     if table is None or not table.columns[0].startswith("Modules"):
         raise ReportError(f"{where}: no table of modules and loops: the report is truncated or damaged")
-    head = general(text)
     modules, loops = _rows(table, where)
     if not modules or modules[0]["name"] != title[1]:
         raise ReportError(f"{where}: the table of modules does not start with {title[1][:60]!r}: the report is damaged")

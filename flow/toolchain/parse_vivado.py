@@ -47,6 +47,8 @@ def _common(text: str) -> dict[str, Any]:
 def read_utilization(text: str, where: str) -> list[ToolReport]:
     """One report. Raises ReportError where a section of the report's own table of contents is missing."""
     lines = text.split("\n")
+    if _HIERARCHY in text:
+        return [_hierarchy(text, lines, where)]
     _whole(lines, where)
     sites, primitives = _sites(lines, where)
     used, available, warnings = _resources(sites, where)
@@ -92,6 +94,41 @@ def _whole(lines: list[str], where: str) -> None:
         raise ReportError(f"{where}: nothing in the last section {contents[-1]!r}: the report is truncated")
 
 
+_HIERARCHY = "1. Utilization by Hierarchy\n---"
+_BY_INSTANCE = {
+    "lut": ("Total LUTs",),
+    "ff": ("FFs",),
+    "dsp": ("DSP48 Blocks", "DSP Blocks", "DSP Slices"),
+    "uram": ("URAM",),
+}
+
+
+def _hierarchy(text: str, lines: list[str], where: str) -> ToolReport:
+    """``report_utilization -hierarchical``: the first row is the top, an instance's depth its indent."""
+    start = next((i for i, line in enumerate(lines) if is_rule(line)), None)
+    if start is None:
+        raise ReportError(f"{where}: no table of instances: the report is truncated")
+    table, _ = read_table(lines, start, where)
+    if not {"Instance", "Module", "Total LUTs", "FFs", "RAMB36", "RAMB18"} <= set(table.columns) or not table.rows:
+        raise ReportError(f"{where}: the table of instances has unknown columns: the report is damaged")
+    rows: list[dict[str, Any]] = []
+    for cell, row in zip(table.first, table.dicts(), strict=True):
+        used = {n: count(next((row[c] for c in cs if c in row), None), where) for n, cs in _BY_INSTANCE.items()}
+        wide, narrow = count(row["RAMB36"], where), count(row["RAMB18"], where)
+        used["bram18"] = None if wide is None or narrow is None else 2 * wide + narrow
+        depth = (len(cell) - len(cell.lstrip()) - 1) // 2
+        rows.append({"name": row["Module"], "instance": row["Instance"], "depth": depth, "resources": amounts(used)})
+    state = _head(text).get("Design State")
+    return ToolReport(
+        file=where,
+        kind="utilization",
+        **_common(text),
+        resources=rows[0]["resources"],
+        modules=tuple(rows[1:]),
+        details={"stage": _STATES.get(state or "", state)},
+    )
+
+
 Site = tuple[str | None, str | None, str | None]
 Sites = dict[str, Site]
 _NOTHING: Site = (None, None, None)
@@ -123,21 +160,22 @@ def _note_sites(table: Table, sites: Sites) -> None:
 
 
 _LUTS = ("CLB LUTs", "Slice LUTs")
-_REGISTERS = ("CLB Registers", "Slice Registers")
+_REGISTERS = ("CLB Registers", "Slice Registers", "Registers")
 
 
 def _resources(sites: Sites, where: str) -> tuple[dict[str, int | None], dict[str, int | None], list[str]]:
     used: dict[str, int | None] = {}
     available: dict[str, int | None] = {}
     warnings = []
-    for name, types in (("lut", _LUTS), ("ff", _REGISTERS), ("dsp", ("DSPs",)), ("uram", ("URAM",))):
+    for name, types in (("lut", _LUTS), ("ff", _REGISTERS), ("dsp", ("DSPs", "DSP Slices")), ("uram", ("URAM",))):
         site = next((t for t in types if t in sites), None)
         if site is not None:
             used[name], available[name] = (count(c, where) for c in sites[site][:2])
             warnings += _percent(site, sites[site], where)
         elif name in ("lut", "ff"):
-            raise ReportError(f"{where}: no row {types[0]!r} or {types[1]!r}: the report is truncated or damaged")
-    warnings += [f"report: no row {row!r}" for row in ("DSPs", "Block RAM Tile") if row not in sites]
+            raise ReportError(f"{where}: no row {' or '.join(types)}: the report is truncated or damaged")
+    warnings += [f"report: no row {row!r}" for row in ("Block RAM Tile",) if row not in sites]
+    warnings += ["report: no row 'DSPs'"] if "dsp" not in used else []
     if "Block RAM Tile" in sites:
         tiles, of = (decimal(c, where) for c in sites["Block RAM Tile"][:2])
         used["bram18"], available["bram18"] = (None if t is None else _halves(t, where) for t in (tiles, of))
@@ -175,15 +213,17 @@ def read_timing(text: str, where: str) -> list[ToolReport]:
     lines = text.split("\n")
     summary = _summary(lines, where) if "Timing Summary Report" in text else None
     paths = _paths(lines, where)
+    if summary is None and not any(_SLACK.match(line) or "No timing paths found" in line for line in lines):
+        raise ReportError(f"{where}: no timing path in it: the report is truncated")
     clocks = _clocks(lines, where) if summary is not None else []
     state = _head(text).get("Design State")
-    slowest = min((p for _, p in clocks if p is not None), default=None)
+    fastest = min((p for _, p in clocks if p is not None), default=None)
     return [
         ToolReport(
             file=where,
             kind="timing",
             **_common(text),
-            clock_target_ns=slowest if summary is not None else _period(text, where),
+            clock_target_ns=fastest if summary is not None else _period(text, where),
             wns_ns=summary["WNS(ns)"] if summary is not None else None,
             warnings=tuple(_doubts(text, summary)) if summary is not None else (),
             details={

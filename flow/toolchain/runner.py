@@ -63,7 +63,7 @@ def run(
     *,
     log_path: Path,
     log_bytes: int = LOG_BYTES,
-    grace_s: float = GRACE_S,
+    grace_s: float | None = None,
 ) -> RunResult:
     """Run ``commands`` one after the other in ``cwd``, up to the first that fails; ``timeout_s`` is for all together.
 
@@ -77,7 +77,7 @@ def run(
         log = _Log(file, log_bytes)
         for argv in commands:
             left = timeout_s - (time.monotonic() - start)
-            rc, timed_out = _one(argv, cwd, left, env or {}, log, grace_s)
+            rc, timed_out = _one(argv, cwd, left, env or {}, log, GRACE_S if grace_s is None else grace_s)
             if rc != 0 or timed_out:
                 break
     return RunResult(rc, timed_out, time.monotonic() - start, log.tail.decode("utf-8", errors="replace"))

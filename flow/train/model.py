@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,30 @@ def round_through(x: Tensor) -> Tensor:
     return rounded
 
 
+class _Snap(torch.autograd.Function):
+    """Clamp to lo..hi steps and round to the grid; the gradient passes inside the range.
+
+    Adding and subtracting 1.5 * 2**23 steps makes float32 addition itself round to nearest even: three passes over
+    memory where torch's own fake quantisation takes several times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: float, lo: int, hi: int) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.limits = lo * step, hi * step
+        magic = 1.5 * 2.0**23 * step
+        return x.clamp(lo * step, hi * step).add_(magic).sub_(magic)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(grads[0], x, *ctx.limits), None, None, None
+
+
+snap: Callable[[Tensor, float, int, int], Tensor] = _Snap.apply
+"""``snap(x, step, lo, hi)``: x on the grid of integers lo..hi times ``step`` (a power of two)."""
+
+
 class Net(nn.Module):
     """``spec`` as a module: images float32 (N, C, H, W) in steps of 2**-8 to logits (N, classes).
 
@@ -102,7 +127,7 @@ class Net(nn.Module):
         if layer.kind == "maxpool":
             return raw  # on its source's grid already
         lo, hi = activation_range(*self.formats[i])  # for ReLU lo is 0: clamping is the ReLU
-        return torch.fake_quantize_per_tensor_affine(raw, 2.0 ** self.exponents[i], 0, lo, hi)
+        return snap(raw, 2.0 ** self.exponents[i], lo, hi)
 
     def source_exponent(self, i: int) -> int:
         """Exponent of the scale of what layer ``i`` reads first."""

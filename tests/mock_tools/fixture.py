@@ -19,7 +19,9 @@ def mock_path(monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...] | list[str
     for name in names:
         for program in PROGRAMS[name]:
             wrapper = folder / program
-            wrapper.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(_HERE / program))} "$@"\n')
+            wrapper.write_text(
+                f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(_HERE / program))} "$@"\n'
+            )
             wrapper.chmod(0o755)
     rest = [p for p in os.environ.get("PATH", "").split(os.pathsep) if not any(Path(p, v).exists() for v in _VENDOR)]
     monkeypatch.setenv("PATH", os.pathsep.join([str(folder), *rest]))

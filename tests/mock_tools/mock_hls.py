@@ -85,11 +85,27 @@ def _tcl(flavour: str, script: str, arguments: list[str]) -> int:
     if tclsh is None:
         raise Refused("the mock tools need tclsh")
     stubs = str(_HERE.with_name("stubs.tcl"))
-    return subprocess.run([tclsh, stubs, flavour, sys.executable, str(_HERE), script, *arguments], check=False).returncode
+    return subprocess.run(
+        [tclsh, stubs, flavour, sys.executable, str(_HERE), script, *arguments], check=False
+    ).returncode
 
 
-_SINGLE = ("part", "hls.clock", "hls.clock_uncertainty", "hls.flow_target", "hls.syn.top", "hls.syn.cflags", "hls.tb.cflags")
-_SINGLE += ("hls.csim.clean", "hls.package.output.format", "hls.package.output.syn", "hls.vivado.flow", "hls.syn.csimflags")
+_SINGLE = (
+    "part",
+    "hls.clock",
+    "hls.clock_uncertainty",
+    "hls.flow_target",
+    "hls.syn.top",
+    "hls.syn.cflags",
+    "hls.tb.cflags",
+)
+_SINGLE += (
+    "hls.csim.clean",
+    "hls.package.output.format",
+    "hls.package.output.syn",
+    "hls.vivado.flow",
+    "hls.syn.csimflags",
+)
 _MANY = ("hls.syn.file", "hls.tb.file")
 
 
@@ -160,7 +176,14 @@ def _clock(text: str) -> float:
 
 
 def report(
-    step: str, flavour: str, place: Path, top: str, part: str, clock_ns: float, uncertainty_ns: float, sources: list[str]
+    step: str,
+    flavour: str,
+    place: Path,
+    top: str,
+    part: str,
+    clock_ns: float,
+    uncertainty_ns: float,
+    sources: list[str],
 ) -> None:
     """Check the sources as a compiler would, then write the reports of ``step`` below ``place``."""
     text = "".join(Path(s).read_text(encoding="utf-8", errors="replace") for s in sources)

@@ -132,8 +132,14 @@ def csynth_xml(run: Run, undefined: bool) -> str:
 
 
 def _ports(run: Run) -> str:
-    rows = [("ap_clk", run.top, "return value", "ap_ctrl_hs", "in", 1), ("ap_rst_n", run.top, "return value", "ap_ctrl_hs", "in", 1)]
-    rows += [("in_s_TDATA", "in_s", "pointer", "axis", "in", 64), ("out_s_TDATA", "out_s", "pointer", "axis", "out", 32)]
+    rows = [
+        ("ap_clk", run.top, "return value", "ap_ctrl_hs", "in", 1),
+        ("ap_rst_n", run.top, "return value", "ap_ctrl_hs", "in", 1),
+    ]
+    rows += [
+        ("in_s_TDATA", "in_s", "pointer", "axis", "in", 64),
+        ("out_s_TDATA", "out_s", "pointer", "axis", "out", 32),
+    ]
     return "".join(
         f"<RtlPorts>\n<name>{name}</name>\n<Object>{thing}</Object>\n<Type>{kind}</Type>\n<Scope></Scope>\n"
         f"<IOProtocol>{protocol}</IOProtocol>\n<IOConfig></IOConfig>\n<Dir>{way}</Dir>\n<Bits>{bits}</Bits>\n"
@@ -147,7 +153,8 @@ def _module_information(run: Run, latency: object, interval: object) -> str:
     area = "".join(
         f"<{tag}>{n['resources'][r]}</{tag}>\n<AVAIL_{short}>{n['available'][r]}</AVAIL_{short}>\n"
         for r, tag, short in (
-            ("bram18", "BRAM_18K", "BRAM"), ("dsp", "DSP", "DSP"), ("ff", "FF", "FF"), ("lut", "LUT", "LUT"), ("uram", "URAM", "URAM")
+            ("bram18", "BRAM_18K", "BRAM"), ("dsp", "DSP", "DSP"), ("ff", "FF", "FF"), ("lut", "LUT", "LUT"),
+            ("uram", "URAM", "URAM"),
         )
     )  # fmt: skip
     return (
@@ -167,7 +174,9 @@ def _table(header: list[str], groups: list[list[list[object]]], indent: str = ""
 
     def line(row: list[object]) -> str:
         first = f"{row[0]!s:<{width[0]}}"
-        return indent + "|" + "|".join([first, *(f"{c!s:>{w}}" for c, w in zip(row[1:], width[1:], strict=True))]) + "|\n"
+        return (
+            indent + "|" + "|".join([first, *(f"{c!s:>{w}}" for c, w in zip(row[1:], width[1:], strict=True))]) + "|\n"
+        )
 
     return rule + line(list(header)) + rule + "".join("".join(map(line, g)) + rule for g in groups)
 
@@ -177,7 +186,8 @@ def _head(run: Run, title: str, prefix: str = "") -> str:
     bar = "=" * 64
     return (
         f"\n\n{bar}\n== {title}\n{bar}\n{prefix and '+ General Information: '}\n"
-        f"{prefix}* Date:           Mon Jan  1 00:00:00 2024\n\n{prefix}* Version:        {run.version} (Build 0 on Jan 1 2024)\n"
+        f"{prefix}* Date:           Mon Jan  1 00:00:00 2024\n\n"
+        f"{prefix}* Version:        {run.version} (Build 0 on Jan 1 2024)\n"
         f"{prefix}* Project:        hls_prj\n{prefix}* Solution:       {solution}\n"
         f"{prefix}* Product family: zynquplus\n{prefix}* Target device:  {run.part}\n\n\n"
     )
@@ -194,16 +204,28 @@ def csynth(run: Run, undefined: bool) -> str:
     time = "?" if undefined else _absolute(n["latency"], run)
     timing = [["ap_clk", f"{run.clock_ns:.2f} ns", f"{_estimate_ns(run):.3f} ns", f"{run.uncertainty_ns:.2f} ns"]]
     used, device = n["resources"], n["available"]
-    percent = ["~0" if 0 < 100 * used[r] < device[r] else 100 * used[r] // device[r] if device[r] else 0 for r in RESOURCES]
+    percent = [
+        "~0" if 0 < 100 * used[r] < device[r] else 100 * used[r] // device[r] if device[r] else 0 for r in RESOURCES
+    ]
     columns = ["BRAM_18K", _dsp(run), "FF", "LUT", "URAM"]
     none = ["-"] * 5
     categories = [["DSP", *none], ["Expression", *none], ["FIFO", *none], ["Instance", *(used[r] for r in RESOURCES)]]
     categories += [["Memory", *none], ["Multiplexer", *none], ["Register", *none]]
     totals = [["Total", *(used[r] for r in RESOURCES)]]
     summary = [categories, totals, [["Available", *(device[r] for r in RESOURCES)]], [["Utilization (%)", *percent]]]
-    instances = [[["process_U0", "process", *(used[r] for r in RESOURCES)]], [["Total", "", *(used[r] for r in RESOURCES)]]]
-    empty = "".join(f"    * {t}: \n    N/A\n\n" for t in (_dsp(run), "Memory", "FIFO", "Expression", "Multiplexer", "Register"))
-    ports = [[["ap_clk", "in", 1, "ap_ctrl_hs", run.top, "return value"], ["ap_rst_n", "in", 1, "ap_ctrl_hs", run.top, "return value"]]]
+    instances = [
+        [["process_U0", "process", *(used[r] for r in RESOURCES)]],
+        [["Total", "", *(used[r] for r in RESOURCES)]],
+    ]
+    empty = "".join(
+        f"    * {t}: \n    N/A\n\n" for t in (_dsp(run), "Memory", "FIFO", "Expression", "Multiplexer", "Register")
+    )
+    ports = [
+        [
+            ["ap_clk", "in", 1, "ap_ctrl_hs", run.top, "return value"],
+            ["ap_rst_n", "in", 1, "ap_ctrl_hs", run.top, "return value"],
+        ]
+    ]
     return (
         _head(run, f"{run.tool} Report for '{run.top}'")
         + _section("Performance Estimates")
@@ -235,7 +257,8 @@ def _cycles(latency: object, interval: object, time: str) -> str:
         + f"    |{'Latency (cycles)':^25}|{'Latency (absolute)':^25}|{'Interval':^25}|{'Pipeline':^10}|\n"
         + "    |" + "|".join(f"{w:^12}" for w in ("min", "max") * 3) + f"|{'Type':^10}|\n"
         + rule
-        + "    |" + "|".join(f"{c!s:>12}" for c in (latency, latency, time, time, interval, interval)) + f"|{'dataflow':>10}|\n"
+        + "    |" + "|".join(f"{c!s:>12}" for c in (latency, latency, time, time, interval, interval))
+        + f"|{'dataflow':>10}|\n"
         + rule
     )  # fmt: skip
 
@@ -243,11 +266,22 @@ def _cycles(latency: object, interval: object, time: str) -> str:
 def overview(run: Run, undefined: bool) -> str:
     n = run.numbers
     latency, interval = ("-", "-") if undefined else (n["latency"], n["interval"])
-    header = ["Modules & Loops", "Issue Type", "Slack", "Latency (cycles)", "Latency (ns)", "Iteration Latency", "Interval"]
+    header = [
+        "Modules & Loops",
+        "Issue Type",
+        "Slack",
+        "Latency (cycles)",
+        "Latency (ns)",
+        "Iteration Latency",
+        "Interval",
+    ]
     header += ["Trip Count", "Pipelined", "BRAM", "DSP", "FF", "LUT", "URAM"]
     used = [f"{n['resources'][r]} (1%)" if n["resources"][r] else "-" for r in RESOURCES]
     row = [f"+ {run.top}*", "-", "0.00", latency, "1.0e+03", "-", interval, "-", "dataflow", *used]
-    empty = "".join("\n" + _section(s) for s in ("HW Interfaces", "SW I/O Information", "Bind Op Report", "Bind Storage Report", "Pragma Report"))
+    empty = "".join(
+        "\n" + _section(s)
+        for s in ("HW Interfaces", "SW I/O Information", "Bind Op Report", "Bind Storage Report", "Pragma Report")
+    )
     return (
         _head(run, f"Synthesis Summary Report of '{run.top}'", "    ")
         + "+ Performance & Resource Estimates: \n    \n    PS: '+' for module; 'o' for loop; '*' for dataflow\n"
@@ -266,7 +300,8 @@ def cosim(run: Run) -> str:
         return f"|{name:>10}|{status:>10}|" + "|".join(f"{v:>15}" for v in values) + f"|{total:>22}|\n"
 
     return (
-        "Report time       : Mon Jan  1 00:00:00 UTC 2024.\nSolution          : solution1.\nSimulation tool   : xsim.\n\n"
+        "Report time       : Mon Jan  1 00:00:00 UTC 2024.\n"
+        "Solution          : solution1.\nSimulation tool   : xsim.\n\n"
         + rule
         + f"|{'':10}|{'':10}|{'Latency(Clock Cycles)':^47}|{'Interval(Clock Cycles)':^47}| Total Execution Time |\n"
         + "+   RTL    +  Status  +" + "-" * 47 + "+" + "-" * 47 + "+    (Clock Cycles)    +\n"
@@ -282,22 +317,30 @@ def cosim(run: Run) -> str:
 def export(run: Run, unified: bool) -> str:
     used = {r: round(run.numbers["resources"][r] * _IMPLEMENTED[r]) for r in RESOURCES}
     achieved = round(_estimate_ns(run) * 0.9, 3)
-    lines = [f"{k + ':':<6}{used[r]:>12}" for k, r in (("LUT", "lut"), ("FF", "ff"), ("DSP", "dsp"), ("BRAM", "bram18"), ("URAM", "uram"))]
+    lines = [
+        f"{k + ':':<6}{used[r]:>12}"
+        for k, r in (("LUT", "lut"), ("FF", "ff"), ("DSP", "dsp"), ("BRAM", "bram18"), ("URAM", "uram"))
+    ]
     met = achieved <= run.clock_ns
     if not unified:
         return (
             f"\n\nImplementation tool: Xilinx Vivado v.{run.version}\nProject:             hls_prj\n"
-            f"Solution:            solution1\nDevice target:       {run.part}\nReport date:         Mon Jan 01 00:00:00 UTC 2024\n\n"
-            "#=== Post-Implementation Resource usage ===\nSLICE:            0\n" + "\n".join(lines) + "\nSRL:              0\n"
-            f"#=== Final timing ===\nCP required:    {run.clock_ns:.3f}\nCP achieved post-synthesis:    {achieved:.3f}\n"
+            f"Solution:            solution1\nDevice target:       {run.part}\n"
+            "Report date:         Mon Jan 01 00:00:00 UTC 2024\n\n"
+            "#=== Post-Implementation Resource usage ===\nSLICE:            0\n"
+            + "\n".join(lines)
+            + "\nSRL:              0\n"
+            f"#=== Final timing ===\nCP required:    {run.clock_ns:.3f}\n"
+            f"CP achieved post-synthesis:    {achieved:.3f}\n"
             f"CP achieved post-implementation:    {achieved:.3f}\nTiming {'' if met else 'not '}met\n"
         )
     bar = "=" * 64
+    periods = [["Target", f"{run.clock_ns:.3f}"], ["Post-Synthesis", achieved], ["Post-Route", achieved]]
     return (
         _head(run, "Vivado Place & Route Results", "    ")
         + f"{bar}\n== Place & Route Resource Summary\n{bar}\n" + "\n".join(lines) + "\nSRL:              0\n\n"
         + f"{bar}\n== Place & Route Timing Summary\n{bar}\n* Timing was {'' if met else 'not '}met\n"
-        + _table(["Timing", "Period (ns)"], [[["Target", f"{run.clock_ns:.3f}"], ["Post-Synthesis", achieved], ["Post-Route", achieved]]])
+        + _table(["Timing", "Period (ns)"], [periods])
     )  # fmt: skip
 
 
@@ -309,15 +352,20 @@ def data_json(run: Run, undefined: bool) -> str:
     area |= {f"AVAIL_{short[r]}": str(n["available"][r]) for r in RESOURCES}
     device, package, *speed = run.part.split("-", 2)
     metrics = {
-        "Latency": {"LatencyBest": latency, "LatencyAvg": latency, "LatencyWorst": latency, "PipelineII": interval, "PipelineType": "dataflow"},
-        "Timing": {"Target": f"{run.clock_ns:.2f}", "Uncertainty": f"{run.uncertainty_ns:.2f}", "Estimate": f"{_estimate_ns(run):.3f}"},
+        "Latency": {f"Latency{case}": latency for case in ("Best", "Avg", "Worst")}
+        | {"PipelineII": interval, "PipelineType": "dataflow"},
+        "Timing": {"Target": f"{run.clock_ns:.2f}", "Estimate": f"{_estimate_ns(run):.3f}"},
         "Area": area,
     }  # fmt: skip
     data = {
         "Top": run.top,
         "Target": {"Family": "zynquplus", "Device": device, "Package": "-" + package, "Speed": "-" + "".join(speed)},
         "HlsSolution": {"FlowTarget": "vivado"},
-        "ClockInfo": {"ClockName": "ap_clk", "ClockPeriod": f"{run.clock_ns:g}", "Uncertainty": f"{run.uncertainty_ns:g}"},
+        "ClockInfo": {
+            "ClockName": "ap_clk",
+            "ClockPeriod": f"{run.clock_ns:g}",
+            "Uncertainty": f"{run.uncertainty_ns:g}",
+        },
         "ModuleInfo": {"Metrics": {run.top: metrics}},
         "GenData": {"DataVersion": "0.2", "ToolName": "vitis_hls", "ToolVersion": run.version},
     }

@@ -1,7 +1,6 @@
 """The central property: the integer graph, its ONNX file under ONNX Runtime, and the graph read back, are one thing."""
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +9,9 @@ from flow.ir import emit, onnx_file, qdq
 from flow.ir.graph import Graph, Node, Tensor
 from flow.ir.ops import Add, Conv, Dense, Pool
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 class Builder:
@@ -67,7 +68,9 @@ class Builder:
     def linear(self, weight, quant):
         """Bias and requantisation such that float32 stays exact, or None."""
         bias = self.rng.integers(-3000, 3000, weight.shape[0])
-        size = np.abs(weight.reshape(len(weight), -1)).sum(1).max() * max(quant.hi - quant.zero, quant.zero - quant.lo, 1)
+        size = np.abs(weight.reshape(len(weight), -1)).sum(1).max() * max(
+            quant.hi - quant.zero, quant.zero - quant.lo, 1
+        )
         if size + 4000 >= emit.EXACT:
             return None
         lo, hi, zero = self.limits()
@@ -100,7 +103,7 @@ class Builder:
 
     def max_pool(self):
         source = self.draw(st.sampled_from(list(self.tensors)))
-        (c, h, w), quant = self.tensors[source].shape, self.tensors[source].quant
+        (_, h, w), quant = self.tensors[source].shape, self.tensors[source].quant
         kernel = (self.draw(st.integers(1, 3)), self.draw(st.integers(1, 3)))
         pads = tuple(self.draw(st.integers(0, k - 1)) for k in (*kernel, *kernel))
         if h + pads[0] + pads[2] < kernel[0] or w + pads[1] + pads[3] < kernel[1]:
@@ -112,7 +115,7 @@ class Builder:
 
     def average_pool(self):
         source = self.draw(st.sampled_from(list(self.tensors)))
-        (c, h, w), quant = self.tensors[source].shape, self.tensors[source].quant
+        (_, h, w), quant = self.tensors[source].shape, self.tensors[source].quant
         whole = self.draw(st.booleans())
         kernel = (h, w) if whole else (min(h, self.draw(st.integers(1, 3))), min(w, self.draw(st.integers(1, 3))))
         pads = (0, 0, 0, 0) if whole else tuple(self.draw(st.integers(0, k - 1)) for k in (*kernel, *kernel))
@@ -133,11 +136,14 @@ class Builder:
         quants = [self.tensors[t].quant for t in (a, b)]
         finest = min(q.scale for q in quants)
         shift = tuple(int(np.log2(q.scale / finest)) for q in quants)
-        if any((max(abs(q.lo), abs(q.hi)) + abs(q.zero)) << s >= emit.EXACT // 4 for q, s in zip(quants, shift)):
+        if any(
+            (max(abs(q.lo), abs(q.hi)) + abs(q.zero)) << s >= emit.EXACT // 4
+            for q, s in zip(quants, shift, strict=True)
+        ):
             return
         lo, hi, zero = self.limits()
         right = self.draw(st.integers(-2, 4))
-        offset = -sum(q.zero << s for q, s in zip(quants, shift))
+        offset = -sum(q.zero << s for q, s in zip(quants, shift, strict=True))
         op = Add(Requant((right,), lo, hi, zero=zero), shift, offset)
         self.finish(op, [a, b], lo, hi, zero, finest * 2.0**right)
 

@@ -1,0 +1,384 @@
+"""The command line. Heavy packages are imported by the command that needs them: ``flow --help`` stays quick."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from flow import __version__
+
+Answer = int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. 0: success; 1: the answer is no; 2: wrong usage; 130: Ctrl-C."""
+    arguments = parser().parse_args(argv)
+    if not hasattr(arguments, "run_command"):
+        parser().print_help(sys.stderr)
+        return 2
+    try:
+        answer: Answer = arguments.run_command(arguments)
+        sys.stdout.flush()
+        return answer
+    except KeyboardInterrupt:
+        print("interrupted; nothing that was finished is lost", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except (ValueError, OSError, ModuleNotFoundError) as e:
+        # Every module's own errors are ValueErrors with one line that says what to do.
+        print(f"flow: {describe(e)}", file=sys.stderr)
+        return 1
+
+
+def describe(e: Exception) -> str:
+    """One line, whatever is in the message."""
+    if isinstance(e, ModuleNotFoundError):
+        return f"package {e.name!r} is missing: run make setup, or pip install coexplore"
+    text = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename else str(e) or type(e).__name__
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def emit(arguments: argparse.Namespace, value: Any, text: Callable[[], str]) -> None:
+    """JSON with ``--json``, else people's text."""
+    print(json.dumps(value) if arguments.json else text())
+
+
+# ---------------------------------------------------------------------- commands
+
+
+def search(a: argparse.Namespace) -> Answer:
+    from flow import config, run
+
+    weights, activations = config.bits(a.bits)
+    folder = Path(a.run) if a.run else new_folder(a.board)
+    settings = config.Config(
+        board=a.board,
+        space=a.space,
+        data=a.data,
+        data_dir=a.data_dir or "",
+        strategy=a.strategy,
+        mode=a.mode,
+        trials=a.trials,
+        time_s=config.seconds(a.time),
+        max_latency_ms=a.max_latency_ms or 0.0,
+        min_fps=a.min_fps or 0.0,
+        max_utilisation=a.max_utilisation,
+        weight_bits=weights,
+        activation_bits=activations,
+        clock_mhz=a.clock_mhz or 0.0,
+        seed=a.seed,
+        workers=a.workers,
+        toolchain=a.toolchain,
+        front_size=a.front_size,
+    )
+    print(f"run folder {folder}", file=sys.stderr)
+    return finished(a, folder, run.start(settings, folder, say))
+
+
+def resume(a: argparse.Namespace) -> Answer:
+    from flow import run
+
+    folder = Path(a.folder)
+    return finished(a, folder, run.resume(folder, say))
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def new_folder(board: str) -> Path:
+    """``runs/<board>-<n>``: the first free number."""
+    stem = Path(board).stem
+    n = 1
+    while (Path("runs") / f"{stem}-{n:03d}").exists():
+        n += 1
+    return Path("runs") / f"{stem}-{n:03d}"
+
+
+def finished(a: argparse.Namespace, folder: Path, front: dict[str, Any]) -> Answer:
+    from flow.report import text
+
+    emit(a, front, lambda: text.front_table(front, folder))
+    return 0
+
+
+def report(a: argparse.Namespace) -> Answer:
+    from flow import run
+
+    page = run.rewrite(Path(a.folder))
+    print(page)
+    if a.open:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+    return 0
+
+
+def runs(a: argparse.Namespace) -> Answer:
+    from flow import archive
+
+    found = archive.runs(Path(a.root))
+    emit(a, found, lambda: "\n".join("  ".join(str(v) for v in r.values()) for r in found) or f"no runs in {a.root}")
+    return 0
+
+
+def goal(a: argparse.Namespace) -> Any:
+    from flow.mapping import Goal
+
+    return Goal(a.objective, a.max_utilisation, a.min_fps, a.max_latency_ms)
+
+
+def quantised(a: argparse.Namespace) -> Any:
+    """The user's model as QDQ: as it is, or quantised after training on ``--calibration`` data."""
+    import numpy as np
+
+    from flow import config
+    from flow.ir import onnx_file, qdq, quantise
+
+    model = onnx_file.read(Path(a.model))
+    if qdq.is_quantised(model):
+        return model
+    weights, activations = config.bits(a.bits)
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    if a.calibration:
+        try:
+            images = np.load(a.calibration, allow_pickle=False)
+        except (OSError, ValueError) as e:
+            raise ValueError(f"--calibration {a.calibration}: not a readable .npy file ({e})") from None
+        if images.ndim != 4 or list(images.shape[1:]) != shape:
+            raise ValueError(
+                f"--calibration {a.calibration}: shape {images.shape}; the model takes (N, {', '.join(map(str, shape))})"
+            )
+        images = images.astype(np.float32)
+    else:
+        say(f"{a.model} is not quantised and no --calibration is given: calibrating on uniform noise in 0..1 is rough")
+        images = np.random.default_rng(0).random((32, *shape), dtype=np.float32)
+    return quantise.quantise(model, images, weight_bits=max(weights), activation_bits=max(activations))
+
+
+def compiled(a: argparse.Namespace) -> Any:
+    from flow import board, project
+
+    place = board.load(a.board)
+    result = project.compile_model(quantised(a), place, goal(a), a.clock_mhz)
+    if not hasattr(result, "files"):
+        raise ValueError(f"{a.model} does not fit {a.board} within {a.max_utilisation:g} of its resources: {result}")
+    return result
+
+
+def compile_(a: argparse.Namespace) -> Answer:
+    from flow import project
+    from flow.report import text
+
+    result = compiled(a)
+    project.write(result.files, Path(a.out))
+    emit(a, result.report.json(), lambda: text.report(result.report) + f"\nwritten to {a.out}; next: flow csim {a.out}")
+    return 0
+
+
+def estimate(a: argparse.Namespace) -> Answer:
+    from flow.report import text
+
+    result = compiled(a)
+    emit(a, result.report.json(), lambda: text.report(result.report))
+    return 0
+
+
+def csim(a: argparse.Namespace) -> Answer:
+    import numpy as np
+
+    from flow import project
+
+    loaded = project.load(Path(a.folder))
+    if a.inputs:
+        try:
+            array = np.load(a.inputs, allow_pickle=False)
+        except (OSError, ValueError) as e:
+            raise ValueError(f"--inputs {a.inputs}: not a readable .npy file ({e})") from None
+        images = project.integers(loaded.graph, array, a.inputs)[: a.images or None]
+    else:
+        images = project.random_images(loaded.graph, a.images or 100, a.seed)
+    result = project.csim(loaded, images, native=not a.ap_types)
+    verdict = "bit-exact" if result.bit_exact else f"{result.mismatches} outputs differ, by up to {result.max_abs_diff}"
+    emit(
+        a,
+        result.json(),
+        lambda: f"{verdict}: {result.images} images, {result.outputs} outputs each, against onnxruntime; "
+        f"compiled in {result.compile_s:.1f} s, {result.ms_per_image:.3f} ms an image",
+    )
+    return 0 if result.bit_exact else 1
+
+
+def synth(a: argparse.Namespace) -> Answer:
+    from flow.toolchain import vendor
+
+    folder = Path(a.folder)
+    tool = vendor.choose(a.toolchain)
+    if tool is None:
+        raise ValueError("no HLS tool on PATH (vitis-run, vitis_hls, vivado_hls): install one, or stay with the estimate")
+    found = [r.json() for r in vendor.synthesise(tool, folder, a.timeout, impl=a.impl)]
+    emit(a, found, lambda: "\n".join(json.dumps(r) for r in found))
+    return 0
+
+
+def parse(a: argparse.Namespace) -> Answer:
+    from flow.toolchain import parse as reports
+
+    found = [r.json() for name in a.reports for r in reports.parse(Path(name))]
+    emit(a, found, lambda: "\n".join(json.dumps(r, indent=1) for r in found))
+    return 0
+
+
+def boards(a: argparse.Namespace) -> Answer:
+    from flow import board
+
+    rows = [
+        {
+            "name": b.name,
+            "part": b.part,
+            **b.available.json(),
+            "memory_gb_s": b.memory_gb_s,
+            "clock_mhz": b.clock_mhz,
+        }
+        for b in board.every()
+    ]
+    emit(a, rows, lambda: table(rows))
+    return 0
+
+
+def blocks(a: argparse.Namespace) -> Answer:
+    from flow import blocks as library
+
+    rows = [
+        {
+            "block": m.__name__.rsplit(".", 1)[-1],
+            "processes": ", ".join(m.SCHEDULES),
+            "what": (m.__doc__ or "").splitlines()[0],
+        }
+        for m in library.modules()
+        if hasattr(m, "SCHEDULES")
+    ]
+    emit(a, rows, lambda: table(rows))
+    return 0
+
+
+def doctor(a: argparse.Namespace) -> Answer:
+    from flow.report import text
+
+    rows = text.doctor()
+    emit(a, rows, lambda: table(rows))
+    return 0 if all(r["state"] != "missing" or not r["needed"] for r in rows) else 1
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Columns padded to their widest cell."""
+    if not rows:
+        return "nothing"
+    cells = [list(rows[0])] + [[str(v) for v in r.values()] for r in rows]
+    widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in cells)
+
+
+# ---------------------------------------------------------------------- arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="flow", description="Search networks and FPGA accelerators together.")
+    top.add_argument("--version", action="version", version=f"coexplore {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, run_command: Callable[[argparse.Namespace], Answer], text: str) -> argparse.ArgumentParser:
+        p = commands.add_parser(name, help=text, description=text)
+        p.set_defaults(run_command=run_command)
+        p.add_argument("--json", action="store_true", help="JSON on standard output")
+        return p
+
+    _search_arguments(command("search", search, "search (network, accelerator) pairs for a board"))
+    p = command("resume", resume, "go on with an interrupted search")
+    p.add_argument("folder", metavar="RUN")
+    p = command("report", report, "write a run's report.html again")
+    p.add_argument("folder", metavar="RUN")
+    p.add_argument("--open", action="store_true", help="open it in a browser")
+    p = command("runs", runs, "list search runs")
+    p.add_argument("root", nargs="?", default="runs")
+    for name, run_command, text in (
+        ("compile", compile_, "compile an ONNX model to an HLS project"),
+        ("estimate", estimate, "estimate an ONNX model on a board"),
+    ):
+        p = command(name, run_command, text)
+        _mapping_arguments(p)
+        if name == "compile":
+            p.add_argument("--out", required=True, metavar="DIR")
+    p = command("csim", csim, "C-simulate a compiled project against onnxruntime")
+    p.add_argument("folder", metavar="DIR")
+    p.add_argument("--inputs", metavar="X.npy", help="images; random ones without")
+    p.add_argument("--images", type=positive, help="how many (100 random ones, or all of --inputs)")
+    p.add_argument("--seed", type=int, default=0, help="of the random images")
+    p.add_argument("--ap-types", action="store_true", help="Xilinx's ap_int types instead of native integers (slower)")
+    p = command("synth", synth, "synthesise a compiled project with an installed HLS tool")
+    p.add_argument("folder", metavar="DIR")
+    p.add_argument("--toolchain", default="auto")
+    p.add_argument("--impl", action="store_true", help="also run Vivado's implementation")
+    p.add_argument("--timeout", type=float, default=7200.0, metavar="SECONDS")
+    p = command("parse", parse, "read HLS and Vivado reports")
+    p.add_argument("reports", nargs="+", metavar="REPORT")
+    command("boards", boards, "boards and what they offer")
+    command("blocks", blocks, "hardware blocks")
+    command("doctor", doctor, "what is installed and what is missing")
+    return top
+
+
+def positive(text: str) -> int:
+    n = int(text)
+    if n < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return n
+
+
+def _search_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--board", default="zcu102", help="name or TOML file")
+    p.add_argument("--space", default="default", help="search space: a name or a .py file")
+    p.add_argument("--data", default="digits", help="digits, fashion-mnist, cifar10")
+    p.add_argument("--data-dir", help="where the data set lies")
+    p.add_argument("--strategy", default="nsga2", help="random, nsga2, evolution, local, or a .py file")
+    p.add_argument("--mode", default="joint", choices=["joint"])
+    p.add_argument("--trials", type=positive, default=240, help="joint candidates to propose and estimate")
+    p.add_argument("--time", default="5m", help="limit, for example 20m")
+    p.add_argument("--max-latency-ms", type=float)
+    p.add_argument("--min-fps", type=float)
+    p.add_argument("--max-utilisation", type=float, default=0.8, help="share of each resource that may be used")
+    p.add_argument("--bits", default="4,6,8", help="bit widths: weights|activations, for example 8|4,8 or 2-8")
+    p.add_argument("--clock-mhz", type=float, help="the board's default without")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--run", metavar="DIR", help="run folder; runs/BOARD-NNN without")
+    p.add_argument("--workers", type=positive, default=default_workers(), help="worker processes: one a core")
+    p.add_argument("--toolchain", default="auto", help="auto, none, vitis_hls, vivado_hls, vitis-run")
+    p.add_argument("--front-size", type=positive, default=10, help="most points on the final front")
+
+
+def default_workers() -> int:
+    import os
+
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _mapping_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("model", metavar="MODEL.onnx")
+    p.add_argument("--board", required=True, help="name or TOML file")
+    p.add_argument("--calibration", metavar="X.npy", help="float32 images (N, C, H, W) for post-training quantisation")
+    p.add_argument("--bits", default="8", help="weights|activations of post-training quantisation")
+    p.add_argument("--objective", default="throughput", choices=["throughput", "latency", "area"])
+    p.add_argument("--min-fps", type=float)
+    p.add_argument("--max-latency-ms", type=float)
+    p.add_argument("--max-utilisation", type=float, default=0.8, help="share of each resource that may be used")
+    p.add_argument("--clock-mhz", type=float, help="the board's default without")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

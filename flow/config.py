@@ -1,0 +1,86 @@
+"""The configuration of a search run: what the command line says, checked, as one frozen value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+OBJECTIVES = ("accuracy", "latency_ms", "utilisation")
+
+
+class ConfigError(ValueError):
+    """A setting out of range; one line naming it."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ``flow search``. Times in seconds, clock in MHz, ``trials`` joint candidates to estimate."""
+
+    board: str = "zcu102"
+    space: str = "default"
+    data: str = "digits"
+    data_dir: str = ""
+    strategy: str = "nsga2"
+    mode: str = "joint"
+    trials: int = 240
+    time_s: float = 300.0
+    max_latency_ms: float = 0.0
+    min_fps: float = 0.0
+    max_utilisation: float = 0.8
+    weight_bits: tuple[int, ...] = (4, 6, 8)
+    activation_bits: tuple[int, ...] = (4, 6, 8)
+    clock_mhz: float = 0.0
+    seed: int = 0
+    workers: int = 2
+    toolchain: str = "auto"
+    front_size: int = 10
+
+    def __post_init__(self) -> None:
+        limits = {"trials": (1, 10**6), "time_s": (1, 10**7), "front_size": (1, 1000), "workers": (1, 512)}
+        limits |= {"max_utilisation": (0.001, 1), "clock_mhz": (0, 1000), "seed": (0, 2**63)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(f"{name} is {getattr(self, name)}: give {low} to {high}")
+        for name in ("max_latency_ms", "min_fps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: give a positive number")
+
+    def dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def from_dict(data: dict[str, Any]) -> Config:
+    """Inverse of ``Config.dict``. Raises ConfigError naming an unknown key."""
+    known = {f.name for f in fields(Config)}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise ConfigError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``10m`` or ``1.5h`` in seconds. Raises ConfigError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not found or not float(found[1]):
+        raise ConfigError(f"time {text!r}: give seconds, or a number with s, m or h, for example 10m")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def bits(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """``8``, ``4,8`` or ``2-8`` for weights and activations, or two of them joined by ``|``. Raises ConfigError."""
+    parts = text.split("|")
+    if len(parts) > 2:
+        raise ConfigError(f"bits {text!r}: at most one | (weights|activations)")
+    sets = []
+    for part in parts:
+        chosen: set[int] = set()
+        for item in part.split(","):
+            found = re.fullmatch(r"\s*(\d{1,2})(?:\s*-\s*(\d{1,2}))?\s*", item)
+            low = int(found[1]) if found else 0
+            high = int(found[2] or low) if found else 0
+            if not 2 <= low <= high <= 8:
+                raise ConfigError(f"bits {item!r}: widths of 2 to 8, for example 4,8 or 2-8")
+            chosen |= set(range(low, high + 1))
+        sets.append(tuple(sorted(chosen)))
+    return sets[0], sets[-1]

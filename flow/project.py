@@ -1,0 +1,199 @@
+"""A compiled project: the QDQ model that specifies it, the design, the HLS sources and the evidence; written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from flow import codegen, estimate, mapping, system
+from flow.board import Board
+from flow.board import load as load_board
+from flow.design import Design, Folding, Report
+from flow.fixed import IntArray
+from flow.ir import onnx_file, qdq
+from flow.ir.graph import Graph
+from flow.toolchain import gpp
+
+MODEL = "model.onnx"
+VECTORS = 4  # images bundled with the test bench
+
+
+class ProjectError(ValueError):
+    """A project that cannot be written or read; one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A design with its report and all files of its project (path -> content)."""
+
+    design: Design
+    report: Report
+    files: dict[str, bytes]
+
+
+def compile_model(
+    model: ModelProto, board: Board, goal: mapping.Goal, clock_mhz: float | None = None, seed: int = 0
+) -> Compiled | mapping.NoFit:
+    """A quantised model to a project. Raises ModelError or UnsupportedError; NoFit says what the board lacks."""
+    graph = qdq.load(model)
+    design = mapping.solve(graph, board, goal, clock_mhz)
+    if isinstance(design, mapping.NoFit):
+        return design
+    report = estimate.estimate(design)
+    images = random_images(graph, VECTORS, seed)
+    plan = codegen.plan(design, (images, graph.evaluate(images)[graph.output]))
+    files = {MODEL: model.SerializeToString(), **plan.files, **system.files(design)}
+    files |= {f"report/{name}": json.dumps(content, indent=1).encode() for name, content in reports(report).items()}
+    return Compiled(design, report, files)
+
+
+def reports(report: Report) -> dict[str, Any]:
+    """FINN's report files: names that users know."""
+    layers = report.layers
+    return {
+        "estimate_network_performance.json": report.json(),
+        "estimate_layer_cycles.json": {x.id: x.interval_cycles for x in layers},
+        "estimate_layer_resources.json": {x.id: x.resources.json() for x in layers}
+        | {"total": report.resources.json()},
+        "op_and_param_counts.json": {x.id: {"op": x.op, "name": x.name, "macs": x.macs} for x in layers},
+    }
+
+
+def random_images(graph: Graph, n: int, seed: int = 0) -> IntArray:
+    """Integers over the whole input format, (N, C, H, W)."""
+    t = graph.tensors["input"]
+    return np.random.default_rng(seed).integers(t.quant.lo, t.quant.hi + 1, (n, *t.shape), dtype=np.int64)
+
+
+def write(files: dict[str, bytes], folder: Path) -> None:
+    """Write a project under a temporary name and rename it into place; an older project there is replaced.
+
+    Raises ProjectError when the place is taken by something else or cannot be written; then nothing is left behind.
+    """
+    folder = Path(folder)
+    if folder.exists() and not ((folder / "design.json").is_file() or not any(folder.iterdir())):
+        raise ProjectError(f"{folder} is not empty and holds no compiled project: give another --out")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as e:
+        raise ProjectError(f"cannot write {folder}: {e.strerror or e}") from None
+    try:
+        for name, content in files.items():
+            path = work / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        work.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(work, folder)
+    except OSError as e:
+        raise ProjectError(f"cannot write {folder}: {e.strerror or e}") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Project:
+    """A project read back from its folder."""
+
+    folder: Path
+    model: ModelProto
+    graph: Graph
+    view: dict[str, Any]  # design.json
+
+    def design(self) -> Design:
+        """The design, rebuilt from the model and the recorded foldings."""
+        board = load_board(self.view["board"])
+        foldings = {k: Folding(**f) for k, f in self.view["foldings"].items()}
+        return mapping.rebuild(self.graph, board, self.view, foldings)
+
+
+def load(folder: Path) -> Project:
+    """Read a compiled project. Raises ProjectError or ModelError naming what is missing or wrong."""
+    folder = Path(folder)
+    path = folder / "design.json"
+    if not path.is_file():
+        raise ProjectError(f"{folder} holds no compiled project (no design.json): make one with flow compile")
+    try:
+        view = json.loads(path.read_text())
+    except ValueError as e:
+        raise ProjectError(f"{path}: not valid JSON: {e}") from None
+    if not isinstance(view, dict) or "graph" not in view:
+        raise ProjectError(f"{path}: not a design of this tool")
+    model = onnx_file.read(folder / MODEL)
+    graph = qdq.load(model)
+    if graph.digest != view["graph"]:
+        raise ProjectError(f"{folder}: {MODEL} is not the network that design.json was made from: compile it again")
+    return Project(folder, model, graph, view)
+
+
+@dataclass(frozen=True)
+class CsimResult:
+    """The comparison of C simulation with onnxruntime. ``reference``: what the outputs were compared with."""
+
+    bit_exact: bool
+    images: int
+    outputs: int
+    mismatches: int
+    max_abs_diff: int
+    compile_s: float
+    ms_per_image: float
+    reference: str = "onnxruntime"
+
+    def json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def csim(project: Project, images: IntArray, native: bool = True, reference: IntArray | None = None) -> CsimResult:
+    """C-simulate integer images (N, C, H, W) and compare every output with onnxruntime's on the project's model."""
+    want = runtime_outputs(project.model, project.graph, images) if reference is None else reference
+    got = gpp.simulate(project.folder / "hls", images, project.view, native)
+    diff = np.abs(got.outputs - want)
+    wrong = int(np.count_nonzero(diff))
+    worst = int(diff.max()) if diff.size else 0
+    return CsimResult(
+        wrong == 0, len(images), int(want[0].size), wrong, worst, round(got.compile_s, 3), got.ms_per_image
+    )
+
+
+def runtime_outputs(model: ModelProto, graph: Graph, images: IntArray) -> IntArray:
+    """Integers (N, C, H, W) that onnxruntime's real outputs stand for."""
+    real = onnx_file.run(model, graph.tensors["input"].quant.real(images))[0]
+    out = graph.tensors[graph.output]
+    scaled = real.astype(np.float64) / out.quant.scale + out.quant.zero
+    return np.rint(scaled).astype(np.int64).reshape(len(images), *out.shape)
+
+
+def integers(graph: Graph, array: NDArray[Any], where: str) -> IntArray:
+    """A user's images as the network's integers: real numbers are quantised, integers taken as they are.
+
+    (N, C, H, W), one image without N, or channels last are taken. Raises ProjectError on any other shape or range.
+    """
+    t = graph.tensors["input"]
+    c, h, w = t.shape
+    if array.ndim == 3:
+        array = array[None]
+    if array.ndim == 4 and array.shape[1:] == (h, w, c) and array.shape[1:] != t.shape:
+        array = array.transpose(0, 3, 1, 2)
+    if array.shape[1:] != t.shape or not len(array):
+        raise ProjectError(f"{where}: images have shape {tuple(array.shape)}; the network takes (N, {c}, {h}, {w})")
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise ProjectError(f"{where}: images hold NaN or infinity")
+        return t.quant.quantise(array)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ProjectError(f"{where}: images are {array.dtype}; give real numbers or integers")
+    values = array.astype(np.int64)
+    if values.min() < t.quant.lo or values.max() > t.quant.hi:
+        raise ProjectError(f"{where}: integers outside {t.quant.lo}..{t.quant.hi}, the network's input format")
+    return values

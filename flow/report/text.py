@@ -1,0 +1,76 @@
+"""Reports as text for a terminal."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from flow.design import Report
+
+
+def report(r: Report) -> str:
+    """A design's numbers, layer by layer; every number is an estimate unless its fidelity says otherwise."""
+    lines = [
+        f"{r.board} at {r.clock_mhz:g} MHz ({r.fidelity}): {r.fps:,.1f} images/s, interval {r.interval_cycles} cycles, "
+        f"latency {r.latency_ms:.4g} ms",
+        "  " + ", ".join(f"{k} {v} of {r.available.json()[k]}" for k, v in r.resources.json().items()),
+    ]
+    if r.bound:
+        lines.append(
+            f"  proved bound {r.bound.interval_cycles} cycles ({r.bound.limit}), gap {100 * r.bound.gap:.1f} %"
+        )
+    for layer in r.layers:
+        p = layer.parameters
+        folding = f"pe {p['pe']} simd {p['simd']} window {p['window']} mult {p['mult']} memory {p['memory']}"
+        lines.append(f"  {layer.id:5} {layer.op:14} {layer.interval_cycles:>9} cycles  {folding}")
+    for v in r.violations:
+        lines.append(f"  does not fit: {v}")
+    return "\n".join(lines)
+
+
+def front_table(front: dict[str, Any], folder: Path) -> str:
+    """The Pareto front of a run and where to go on."""
+    lines = ["accuracy  test    latency ms    images/s  utilisation    DSP     LUT  BRAM18  project"]
+    for p in front["points"]:
+        o = p["objectives"]
+        lines.append(
+            f"{o['accuracy']:8.4f}  {o['test_accuracy']:.4f}  {o['latency_ms']:10.5f}  {o['fps']:10.0f}  "
+            f"{o['utilisation']:10.1%}  {o['dsp']:6.0f}  {o['lut']:6.0f}  {o['bram18']:6.0f}  {folder / p['directory']}"
+        )
+    best = max(front["points"], key=lambda p: p["objectives"]["accuracy"])["directory"]
+    lines += [
+        "accuracy: validation split; test: onnxruntime on the test split; latency and resources are estimates;",
+        "every project is bit-exact against onnxruntime in C simulation.",
+        f"report: {folder / 'report.html'}",
+        f"next: flow csim {folder / best}",
+        f"      flow synth {folder / best}",
+    ]
+    return "\n".join(lines)
+
+
+def doctor() -> list[dict[str, Any]]:
+    """What the tool needs and finds."""
+    rows: list[dict[str, Any]] = []
+    for name in ("numpy", "torch", "onnx", "onnxruntime", "jinja2", "networkx", "hls4ml", "mlxtend"):
+        found = importlib.util.find_spec(name) is not None
+        rows.append(
+            {
+                "what": name,
+                "state": metadata.version(name) if found else "missing",
+                "needed": True,
+                "for": "python package",
+            }
+        )
+    for name, needed, purpose in (
+        ("g++", True, "C simulation"),
+        ("tclsh", False, "tests of generated Tcl"),
+        ("vitis-run", False, "synthesis (Vitis Unified)"),
+        ("vitis_hls", False, "synthesis (Vitis HLS)"),
+        ("vivado_hls", False, "synthesis (Vivado HLS)"),
+        ("vivado", False, "implementation"),
+    ):
+        rows.append({"what": name, "state": shutil.which(name) or "missing", "needed": needed, "for": purpose})
+    return rows

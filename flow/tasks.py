@@ -1,0 +1,176 @@
+"""The expensive steps of a search as functions of plain values, run in worker processes."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flow import board as boards
+from flow import estimate, mapping, project, space
+from flow.design import Report, Violation
+from flow.fixed import IntArray
+from flow.ir import emit, onnx_file, qdq
+from flow.ir.graph import Graph
+from flow.mapping import Goal, NoFit
+from flow.space.network import NetSpec, from_json, random_graph
+
+CSIM_IMAGES = 1500
+
+
+def goal_of(settings: dict[str, Any], budget: float) -> Goal:
+    """Throughput within the candidate's share of the board and the user's limits."""
+    return Goal(
+        "throughput",
+        min(budget, settings["max_utilisation"]),
+        settings["min_fps"] or None,
+        settings["max_latency_ms"] or None,
+    )
+
+
+def measures(report: Report, available: tuple[int, ...]) -> dict[str, float]:
+    """What candidates are compared by. ``utilisation``: of the scarcest resource of the whole board, never a mean."""
+    used = report.resources
+    shares = [u / a for u, a in zip(used.tuple, available, strict=True) if a]
+    return {
+        "latency_ms": report.latency_ms,
+        "fps": report.fps,
+        "interval_cycles": float(report.interval_cycles),
+        "utilisation": max(shares),
+        **{k: float(v) for k, v in used.json().items()},
+    }
+
+
+def excess(violations: tuple[Violation, ...]) -> float:
+    """Sum of relative excesses: how far a candidate is from fitting."""
+    return float(sum(max(v.used / v.available - 1 if v.available else v.used, 1e-6) for v in violations)) or 1.0
+
+
+def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings: dict[str, Any]) -> dict[str, Any]:
+    """Map a network with stand-in weights and estimate it: a fast, complete answer before any training."""
+    started = time.perf_counter()
+    board = boards.load(settings["board"])
+    graph = random_graph(from_json(spec_json))
+    design = mapping.solve(graph, board, goal_of(settings, budget), clock_mhz)
+    if isinstance(design, NoFit):
+        return {
+            "feasible": False,
+            "violation": excess(design.violations),
+            "violations": [v.json() for v in design.violations],
+            "objectives": {},
+            "seconds": time.perf_counter() - started,
+        }
+    report = estimate.estimate(design)
+    return {
+        "feasible": report.fits,
+        "violation": excess(report.violations) if report.violations else 0.0,
+        "violations": [v.json() for v in report.violations],
+        "objectives": measures(report, board.available.tuple),
+        "gap": report.bound.gap if report.bound else None,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+@lru_cache(maxsize=2)
+def dataset(name: str, data_dir: str) -> Any:
+    """The data set, loaded once per process."""
+    from flow.train import data
+
+    return data.load(name, data_dir or None)
+
+
+def train_candidate(spec_json: str, settings: dict[str, Any], recipe: str, share: float, checkpoint: str) -> dict[str, Any]:
+    """Train a network, keep its checkpoint, and say how good it is on the validation split.
+
+    ``recipe``: "short" or "full"; ``share`` < 1 shortens it.
+    """
+    from flow.train import export, trainer
+
+    images = dataset(settings["data"], settings["data_dir"])
+    how = trainer.recipe(recipe, len(images.train_x))
+    if share < 1:
+        how = trainer.reduced(how, share)
+    result = trainer.train(from_json(spec_json), images, how, settings["seed"])
+    if isinstance(result, trainer.Diverged):
+        return {"diverged": True, "phase": result.phase, "epoch": result.epoch, "seconds": result.seconds}
+    export.save(checkpoint, result)
+    return {
+        "diverged": False,
+        "val_accuracy": result.val_accuracy,
+        "seconds": result.seconds,
+        "epochs": how.epochs_float + how.epochs_qat,
+        "images": min(how.subset or len(images.train_x), len(images.train_x)),
+    }
+
+
+@lru_cache(maxsize=8)
+def trained_graph(checkpoint: str) -> Graph:
+    """The integer network of a checkpoint, after the round trip through its ONNX."""
+    from flow.train import export
+
+    graph = export.to_graph(export.load(checkpoint))
+    return qdq.load(onnx_file.checked(emit.model(graph)))
+
+
+@lru_cache(maxsize=4)
+def runtime(checkpoint: str, data: str, data_dir: str, folder: str) -> tuple[IntArray, float]:
+    """onnxruntime's integer outputs on the whole test split, and the accuracy they give."""
+    images = dataset(data, data_dir)
+    graph = trained_graph(checkpoint)
+    model = onnx_file.read(Path(folder) / project.MODEL)
+    outputs = project.runtime_outputs(model, graph, images.test_x.astype(np.int64))
+    accuracy = float(np.mean(outputs.reshape(len(outputs), -1).argmax(1) == images.test_y))
+    return outputs, accuracy
+
+
+def refine(checkpoint: str, points: list[tuple[float, float]], settings: dict[str, Any]) -> list[dict[str, Any] | None]:
+    """Estimates of a trained network, its true weights counted, at several (clock, budget) points."""
+    board = boards.load(settings["board"])
+    graph = trained_graph(checkpoint)
+    found: list[dict[str, Any] | None] = []
+    for clock, budget in points:
+        design = mapping.solve(graph, board, goal_of(settings, budget), clock)
+        if isinstance(design, NoFit):
+            found.append(None)
+            continue
+        report = estimate.estimate(design)
+        found.append(measures(report, board.available.tuple) if report.fits else None)
+    return found
+
+
+def finish(checkpoint: str, clock: float, budget: float, settings: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Compile a trained candidate into ``folder`` and prove it: C simulation against onnxruntime on test images.
+
+    Returns its measures, accuracy on the test split (onnxruntime), and the comparison.
+    """
+    board = boards.load(settings["board"])
+    graph = trained_graph(checkpoint)
+    model = onnx_file.checked(emit.model(graph))
+    compiled = project.compile_model(model, board, goal_of(settings, budget), clock, settings["seed"])
+    if isinstance(compiled, NoFit):
+        return {"fits": False, "reason": str(compiled)}
+    project.write(compiled.files, Path(folder))
+    images = dataset(settings["data"], settings["data_dir"])
+    outputs, accuracy = runtime(checkpoint, settings["data"], settings["data_dir"], folder)
+    count = min(CSIM_IMAGES, len(images.test_x))
+    result = project.csim(
+        project.load(Path(folder)), images.test_x[:count].astype(np.int64), reference=outputs[:count]
+    )
+    (Path(folder) / "report" / "csim.json").write_text(json.dumps(result.json(), indent=1))
+    return {
+        "fits": True,
+        "objectives": measures(compiled.report, board.available.tuple),
+        "test_accuracy": accuracy,
+        "csim": result.json(),
+        "layers": [layer.json() for layer in compiled.report.layers],
+        "bound": compiled.report.json()["bound"],
+    }
+
+
+def spec_of(name: str, options: space.Options, genotype: Any, shape: tuple[int, int, int], classes: int) -> NetSpec:
+    """The network of a genotype."""
+    return space.load(name, options).network(genotype, shape, classes)

@@ -1,0 +1,149 @@
+"""Supervised worker processes: one task each at a time; a dead, hung or failing worker harms no other task.
+
+Unlike a process pool, a killed worker fails only the task it held, which is tried again in a fresh process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """``function`` must be importable by name; ``arguments`` and its result travel between processes."""
+
+    key: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    timeout_s: float = 3600.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished task."""
+
+    key: str
+    value: Any
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A task given up, and why."""
+
+    key: str
+    reason: str
+    seconds: float
+
+
+@dataclass
+class _Worker:
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    task: Task | None = None
+    started: float = 0.0
+    attempt: int = 0
+
+
+def _serve(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    while True:
+        try:
+            function, arguments = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            pipe.send((True, function(*arguments)))
+        except Exception as e:  # noqa: BLE001 - whatever a task raises is its result
+            where = traceback.extract_tb(e.__traceback__)[-1]
+            pipe.send((False, f"{type(e).__name__}: {e} ({os.path.basename(where.filename)}:{where.lineno})"))
+
+
+class Pool:
+    """``count`` processes, started when first needed. Use as a context manager."""
+
+    def __init__(self, count: int) -> None:
+        self.count = max(1, count)
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends all workers at once."""
+        for w in self._workers:
+            self._end(w)
+        self._workers = []
+
+    def run(self, tasks: list[Task]) -> Iterator[Done | Failed]:
+        """Results in order of completion."""
+        waiting = [(t, 1) for t in tasks]
+        busy: list[_Worker] = []
+        while waiting or busy:
+            while waiting and len(busy) < self.count:
+                task, attempt = waiting.pop(0)
+                busy.append(self._start(task, attempt))
+            ready = wait([w.pipe for w in busy], timeout=0.5)
+            for w in list(busy):
+                outcome = self._collect(w, w.pipe in ready)
+                if outcome is None:
+                    continue
+                busy.remove(w)
+                assert w.task is not None
+                task, w.task = w.task, None
+                if isinstance(outcome, str):
+                    self._end(w)
+                    self._workers.remove(w)
+                    if w.attempt < ATTEMPTS:
+                        waiting.append((task, w.attempt + 1))
+                        continue
+                    outcome = Failed(task.key, f"{outcome}, {ATTEMPTS} times", time.monotonic() - w.started)
+                yield outcome
+
+    def _start(self, task: Task, attempt: int) -> _Worker:
+        free = next((w for w in self._workers if w.task is None and w.process.is_alive()), None)
+        if free is None:
+            here, there = self._context.Pipe()
+            process = self._context.Process(target=_serve, args=(there,), daemon=True)
+            process.start()
+            there.close()
+            free = _Worker(process, here)
+            self._workers.append(free)
+        free.task, free.started, free.attempt = task, time.monotonic(), attempt
+        free.pipe.send((task.function, task.arguments))
+        return free
+
+    def _collect(self, w: _Worker, ready: bool) -> Done | Failed | str | None:
+        """A result, a reason to try again, or None while the task runs."""
+        assert w.task is not None
+        seconds = time.monotonic() - w.started
+        if ready:
+            try:
+                good, value = w.pipe.recv()
+            except (EOFError, OSError):
+                w.process.join(1)
+                return f"the worker died (exit code {w.process.exitcode})"
+            return Done(w.task.key, value, seconds) if good else Failed(w.task.key, value, seconds)
+        if seconds > w.task.timeout_s:
+            return f"no result within {w.task.timeout_s:g} s"
+        return None
+
+    def _end(self, w: _Worker) -> None:
+        w.pipe.close()
+        if w.process.is_alive():
+            w.process.kill()
+        w.process.join(5)
