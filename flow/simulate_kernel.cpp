@@ -81,7 +81,7 @@ struct Process {
 struct Simulation {
     std::vector<Process> processes;
     std::vector<Fifo> fifos;
-    std::vector<i64> completion, growth;
+    std::vector<i64> completion, growth, least; // per image; growth and least: see follow()
     std::deque<int> ready;
     i64 limit, last;
 
@@ -122,9 +122,14 @@ struct Simulation {
         return cycle;
     }
 
-    // Growth: by how much an image's transfers come later than the same transfers of the image before.
+    // Growth: the longest and the least time by which a transfer follows the same transfer of the image before.
+    void follow(const Process &p, i64 cycles) {
+        if (p.image == 0) return;
+        growth[p.image] = std::max(growth[p.image], cycles);
+        least[p.image] = std::min(least[p.image], cycles);
+    }
     void record(Process &p, Side &side, i64 cycle) {
-        if (p.image > 0) growth[p.image] = std::max(growth[p.image], cycle - side.cycle[side.at]);
+        follow(p, cycle - side.cycle[side.at]);
         side.cycle[side.at++] = cycle;
         last = std::max(last, cycle);
     }
@@ -208,7 +213,7 @@ struct Simulation {
         const i64 exit = p.iterations - 1 + p.depth - 1 + std::max(p.fired, p.left);
         const i64 start = exit + 3 + (p.depth == 1 ? 1 : 0);
         completion[p.image] = std::max(completion[p.image], exit + 2);
-        if (p.image > 0) growth[p.image] = std::max(growth[p.image], start - p.start);
+        follow(p, start - p.start);
         p.start = p.fired = start;
         p.left = NEVER;
         p.in.at = p.out.at = p.entered = p.emptied = 0;
@@ -238,6 +243,7 @@ struct Simulation {
         limit = images;
         completion.resize(images, 0);
         growth.resize(images, NEVER);
+        least.resize(images, -NEVER);
         for (size_t p = 0; p < processes.size(); ++p) wake((int)p);
         while (!ready.empty()) {
             const int p = ready.front();
@@ -306,10 +312,11 @@ void *flow_sim_new(int processes, int fifos, int rigid, const i64 *iterations, c
 // Run until `images` images are done: 1, or 0 for a deadlock.
 int flow_sim_run(void *handle, i64 images) { return ((Simulation *)handle)->run(images); }
 
-void flow_sim_images(void *handle, i64 *completion, i64 *growth) {
+void flow_sim_images(void *handle, i64 *completion, i64 *growth, i64 *least) {
     const Simulation &s = *(Simulation *)handle;
     std::copy(s.completion.begin(), s.completion.end(), completion);
     std::copy(s.growth.begin(), s.growth.end(), growth);
+    std::copy(s.least.begin(), s.least.end(), least);
 }
 
 // Most beats held and, after a deadlock, who waits (1: the reader, 2: the writer) per FIFO; returns the last transfer's cycle.

@@ -14,11 +14,11 @@ import numpy as np
 from flow.blocks import mac, window
 from flow.blocks.control import control
 from flow.blocks.pareto import divisors, undominated
-from flow.blocks.requant import Rounder, beat, ctype, rounder
+from flow.blocks.requant import Rounding, beat, ctype, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
 from flow.design import Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
-from flow.fixed import IntArray, Quant, Requant, bits_for
+from flow.fixed import IntArray, Quant, bits_for
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Conv, Dense, Op
 
@@ -40,38 +40,29 @@ class Layer:
     lanes_of: int  # what the number of lanes must divide
     weights: tuple[int, int]
     x: Quant
-    requant: Requant
-    acc: tuple[int, int]
-    out: Quant
+    rounding: Rounding
 
     @property
     def x_range(self) -> tuple[int, int]:
         return self.x.lo, self.x.hi
-
-    @property
-    def rounder(self) -> Rounder:
-        return rounder(self.requant, self.acc)
 
 
 def layer(graph: Graph, node: Node) -> Layer:
     op = node.op
     assert isinstance(op, Conv | Dense)
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.id]
-    weights = (min(int(op.weight.min()), 0), max(int(op.weight.max()), 0))
-    acc = graph.accumulator(node)
+    weights, rounding = mac.weight_range(op.weight), rounder(op.requant, graph.accumulator(node)).summary
     if isinstance(op, Dense):
         c = x.shape[0]
         size = x.shape[1] * x.shape[2]
-        return Layer(None, c * size, 1, op.weight.shape[0], 1, 1, c, weights, x.quant, op.requant, acc, out.quant)
+        return Layer(None, c * size, 1, op.weight.shape[0], 1, 1, c, weights, x.quant, rounding)
     oc, icg, kh, kw = op.weight.shape
     g = window.Geometry(
         x.shape[0], x.shape[1], x.shape[2], (kh, kw), op.stride, op.pads, op.dilation, op.groups
     )  # fmt: skip
     pixels = out.shape[1] * out.shape[2]
-    return Layer(
-        None if g.trivial else g, icg, kh * kw, oc // op.groups, op.groups, pixels, icg, weights, x.quant, op.requant,
-        acc, out.quant,
-    )  # fmt: skip
+    shape = None if g.trivial else g
+    return Layer(shape, icg, kh * kw, oc // op.groups, op.groups, pixels, icg, weights, x.quant, rounding)
 
 
 @dataclass(frozen=True)
@@ -97,7 +88,7 @@ def depth(la: Layer, f: Folding) -> int:
     if f.mult == "packed":
         pack = mac.packing(la.weights, la.x_range, 27)
         chain = pack.chain if pack else 1
-    return 2 + mac.latency(f.simd, f.mult, chain) + 1 + la.rounder.latency + 1
+    return 2 + mac.latency(f.simd, f.mult, chain) + 1 + la.rounding.latency + 1
 
 
 @lru_cache(maxsize=65536)
@@ -105,14 +96,13 @@ def unit_cost(la: Layer, pe: int, simd: int, beats_kept: int, beat_bits: int, mu
     """Matrix-vector unit: products, weights, bias and rounding tables, the kept vector, accumulators, control."""
     nf, sf = la.outputs // pe, la.inputs * la.kernel // simd
     words, wb = la.groups * nf * sf, max(bits_for(*la.weights)[0], 1)
-    r = la.rounder
+    r = la.rounding
     total = mac.dot_cost(pe, simd, la.weights, la.x_range, r.acc_bits, mult, ultra)
     if words > 1:
         total += laws.memory(words, pe * simd * wb, kind=memory) + laws.register(pe * simd * wb)
     rows = la.groups * nf
     if rows > 1:
-        table_bits = r.acc_bits + sum(6 if len(v) > 1 else 0 for v in (r.mult, r.shift))
-        total += laws.memory(rows, pe * table_bits, kind="lutram")
+        total += laws.memory(rows, pe * r.table_bits, kind="lutram")
     if nf > 1:
         kept = laws.memory(beats_kept, beat_bits, rom=False) if beats_kept > 1 else laws.register(beat_bits)
         total += kept + laws.select(beat_bits)
@@ -181,7 +171,8 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     """Window unit (when the layer needs one) and matrix-vector unit."""
     la, op = layer(graph, node), node.op
     assert isinstance(op, Conv | Dense)
-    k, r = folds(la, f), la.rounder
+    k, r = folds(la, f), rounder(op.requant, graph.accumulator(node))
+    out = graph.tensors[node.id].quant
     rows = la.groups * k.nf
     data = arranged(op, f.window, f.lanes)
     weights = data.reshape(rows, f.pe, k.sf, f.simd).transpose(0, 2, 1, 3).reshape(rows * k.sf, f.pe, f.simd)
@@ -191,7 +182,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     mult, shift = r.tables(f.pe)
     ultra = board.ultrascale
     inputs = Port(k.beat, la.x.bits, la.x.signed, la.vectors * la.groups * k.sf // k.sub)
-    outputs = Port(f.pe, la.out.bits, la.out.signed, la.vectors * rows)
+    outputs = Port(f.pe, out.bits, out.signed, la.vectors * rows)
     constants = {
         "VECTORS": la.vectors * la.groups, "GROUPS": la.groups, "NF": k.nf, "SF": k.sf, "SUB": k.sub, "PE": f.pe,
         "SIMD": f.simd, "MULTS": len(mult.data), "SHIFTS": len(shift.data),
@@ -206,7 +197,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
             ("In", beat(inputs.bits, inputs.signed, inputs.lanes)),
             ("Out", beat(outputs.bits, outputs.signed, outputs.lanes)),
             ("T", ctype(la.x.bits, la.x.signed)),
-            *r.types(la.out),
+            *r.types(out),
             *mac.types(la.weights, la.x_range, f.mult, ultra),
         ),
         inputs=(inputs,),

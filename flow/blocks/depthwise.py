@@ -13,11 +13,11 @@ import numpy as np
 from flow.blocks import mac, window
 from flow.blocks.control import control
 from flow.blocks.pareto import divisors, undominated
-from flow.blocks.requant import Rounder, beat, rounder
+from flow.blocks.requant import Rounding, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
 from flow.design import Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
-from flow.fixed import IntArray, Quant, Requant, bits_for
+from flow.fixed import IntArray, Quant, bits_for
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Conv, Op
 
@@ -36,9 +36,7 @@ class Layer:
     geometry: window.Geometry
     weights: tuple[int, int]
     x: Quant
-    requant: Requant
-    acc: tuple[int, int]
-    out: Quant
+    rounding: Rounding
 
     @property
     def kernel(self) -> int:
@@ -53,19 +51,14 @@ class Layer:
     def x_range(self) -> tuple[int, int]:
         return self.x.lo, self.x.hi
 
-    @property
-    def rounder(self) -> Rounder:
-        return rounder(self.requant, self.acc)
-
 
 def layer(graph: Graph, node: Node) -> Layer:
     op = node.op
     assert isinstance(op, Conv)
-    x, out = graph.tensors[node.inputs[0]], graph.tensors[node.id]
+    x = graph.tensors[node.inputs[0]]
     # groups = 0: each beat of channels is its own group, whatever its lanes
     g = window.Geometry(*x.shape, op.kernel, op.stride, op.pads, op.dilation, 0)
-    weights = (min(int(op.weight.min()), 0), max(int(op.weight.max()), 0))
-    return Layer(g, weights, x.quant, op.requant, graph.accumulator(node), out.quant)
+    return Layer(g, mac.weight_range(op.weight), x.quant, rounder(op.requant, graph.accumulator(node)).summary)
 
 
 def iterations(la: Layer, f: Folding) -> int:
@@ -74,7 +67,7 @@ def iterations(la: Layer, f: Folding) -> int:
 
 def depth(la: Layer, f: Folding) -> int:
     """Pipeline depth: read, weights, products, accumulate, round, write."""
-    return 2 + mac.latency(f.simd, f.mult) + 1 + la.rounder.latency + 1
+    return 2 + mac.latency(f.simd, f.mult) + 1 + la.rounding.latency + 1
 
 
 @lru_cache(maxsize=65536)
@@ -82,15 +75,14 @@ def unit_cost(
     la: Layer, pe: int, unroll: int, beat_bits: int, mult: Multiplier, memory: Storage, ultra: bool
 ) -> Resources:
     """Products, weights, tables, accumulators, control. SIMD means kernel positions a cycle here."""
-    r = la.rounder
+    r = la.rounding
     nf, folds = la.geometry.channels // pe, la.kernel // unroll
     wb = bits_for(*la.weights)[0]
     total = mac.dot_cost(pe, unroll, la.weights, la.x_range, r.acc_bits, mult, ultra)
     if nf * folds > 1:
         total += laws.memory(nf * folds, pe * unroll * wb, kind=memory) + laws.register(pe * unroll * wb)
     if nf > 1:
-        table_bits = r.acc_bits + sum(6 if len(v) > 1 else 0 for v in (r.mult, r.shift))
-        total += laws.memory(nf, pe * table_bits, kind="lutram")
+        total += laws.memory(nf, pe * r.table_bits, kind="lutram")
     if beat_bits > pe * unroll * la.x.bits:
         total += laws.mux(beat_bits // (pe * unroll * la.x.bits), pe * unroll * la.x.bits)
     per_lane = r.cost + laws.adder(r.acc_bits) + laws.select(r.acc_bits) + laws.register(r.acc_bits)
@@ -130,7 +122,8 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     """Window unit (unless the kernel is 1x1) and multiply-accumulate unit."""
     la, op = layer(graph, node), node.op
     assert isinstance(op, Conv)
-    r, c = la.rounder, la.geometry.channels
+    r, c = rounder(op.requant, graph.accumulator(node)), la.geometry.channels
+    out = graph.tensors[node.id].quant
     nf, folds = c // f.pe, la.kernel // f.simd
     sub = la.kernel // f.simd if f.window == "parallel" else 1
     # (C, kernel) -> (nf, fold, position, pe)
@@ -139,7 +132,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     b_bits, b_signed = bits_for(int(op.bias.min()), int(op.bias.max()))
     mult, shift = r.tables(f.pe)
     inputs = Port(f.pe * f.simd * sub, la.x.bits, la.x.signed, la.pixels * nf * folds // sub)
-    outputs = Port(f.pe, la.out.bits, la.out.signed, la.pixels * nf)
+    outputs = Port(f.pe, out.bits, out.signed, la.pixels * nf)
     constants = {
         "PIXELS": la.pixels, "NF": nf, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe,
         "MULTS": len(mult.data), "SHIFTS": len(shift.data),
@@ -153,7 +146,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         types=(
             ("In", beat(inputs.bits, inputs.signed, inputs.lanes)),
             ("Out", beat(outputs.bits, outputs.signed, outputs.lanes)),
-            *r.types(la.out),
+            *r.types(out),
             *mac.types(la.weights, la.x_range, f.mult, board.ultrascale),
         ),
         inputs=(inputs,),

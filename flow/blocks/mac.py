@@ -14,10 +14,18 @@ from flow.blocks.requant import ctype, signed_bits
 from flow.board import Resources
 from flow.cost import laws
 from flow.design import Multiplier
-from flow.fixed import bits_for
+from flow.fixed import IntArray, bits_for
 
 MULT = {"lut": 0, "dsp": 1, "packed": 2}
 Range = tuple[int, int]
+
+
+def weight_range(weights: IntArray) -> Range:
+    """Range that stands for an array of weights: the symmetric one of their width, or the full one when it is used."""
+    low, high = int(weights.min()), int(weights.max())
+    bits = max(2, signed_bits(min(low, 0), max(high, 0)))
+    top = (1 << (bits - 1)) - 1
+    return (-top - 1 if low < -top else -top), top
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,18 @@ def beat(bits: int, signed: bool, lanes: int) -> str:
     return f"Vec<{ctype(bits, signed)}, {lanes}>"
 
 
+class Rounding(NamedTuple):
+    """What a stage's cost depends on: accumulator width, per-channel tables (bits a lane), one lane's cost, latency.
+
+    Layers that differ in weights only mostly agree in this, so their options are computed once.
+    """
+
+    acc_bits: int
+    table_bits: int
+    cost: Resources
+    latency: int
+
+
 @dataclass(frozen=True)
 class Rounder:
     """Constants, types and tables for one stage's requantisation.
@@ -38,6 +51,11 @@ class Rounder:
     shift: tuple[int, ...]
     cost: Resources  # of one lane
     latency: int
+
+    @property
+    def summary(self) -> Rounding:
+        tables = sum(6 for v in (self.mult, self.shift) if len(v) > 1)
+        return Rounding(self.acc_bits, self.acc_bits + tables, self.cost, self.latency)
 
     def types(self, out: Quant) -> tuple[tuple[str, str], ...]:
         return (

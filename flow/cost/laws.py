@@ -14,13 +14,17 @@ All functions are pure; sizes must be positive or LawError is raised.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from flow.board import Resources
 
 MemoryKind = Literal["auto", "lutram", "bram", "uram"]
 MultiplierKind = Literal["auto", "dsp", "lut"]
+
+
+CACHE = 1 << 16  # entries a law remembers: mappers ask for the same sizes again and again
 
 
 class LawError(ValueError):
@@ -108,6 +112,7 @@ def _mixed(words: int, bits: int, pair: int) -> int:
     return total
 
 
+@lru_cache(maxsize=CACHE)
 def memory(
     words: int,
     bits: int,
@@ -145,6 +150,7 @@ def fifo_in_bram(depth: int, bits: int) -> bool:
     return depth > 16 and depth * bits >= 512
 
 
+@lru_cache(maxsize=CACHE)
 def fifo(depth: int, bits: int, tool: Tool = DEFAULT) -> Resources:
     """A stream of ``depth`` entries of ``bits``.
 
@@ -209,6 +215,7 @@ def product_tiles(a_bits: int, b_bits: int, tool: Tool = DEFAULT, out_bits: int 
     return sum(_SLICE * (i + j) < kept for i in range(_slices(large)) for j in range(_slices(small)))
 
 
+@lru_cache(maxsize=CACHE)
 def multiplier(
     a_bits: int,
     b_bits: int,
@@ -253,6 +260,7 @@ _SUM_US = {1: 9, 2: 9, 3: 10, 4: 12, 5: 12}
 _SUM_US_2019 = {1: 3, 2: 3, 3: 4, 4: 6, 5: 6}  # Vivado HLS up to 2019.2 counts UltraScale+ sums at one LUT a bit
 
 
+@lru_cache(maxsize=CACHE)
 def adder(bits: int, tool: Tool = DEFAULT, ternary: bool = False) -> Resources:
     """A sum or difference; ``bits`` is the width of the wider operand.
 
@@ -272,6 +280,7 @@ def adder(bits: int, tool: Tool = DEFAULT, ternary: bool = False) -> Resources:
     return Resources(lut=table.get(bits, bits + 7))
 
 
+@lru_cache(maxsize=CACHE)
 def comparator(bits: int, tool: Tool = DEFAULT) -> Resources:
     """``==``, ``<`` and the like.  From Vitis 2023.1 on it costs what a sum costs; before, a step table."""
     _positive(bits=bits)
@@ -281,12 +290,14 @@ def comparator(bits: int, tool: Tool = DEFAULT) -> Resources:
     return Resources(lut=next((lut for upto, lut in steps if bits <= upto), _ceil(bits, 2)))
 
 
+@lru_cache(maxsize=CACHE)
 def logic(bits: int) -> Resources:
     """A bitwise and, or, xor: ``max(2, bits)``, all 24,923 rows."""
     _positive(bits=bits)
     return Resources(lut=max(2, bits))
 
 
+@lru_cache(maxsize=CACHE)
 def select(bits: int) -> Resources:
     """``c ? a : b`` of ``bits``: ``max(2, bits)``.  Rows of some releases print another operand's width (80-87 %)."""
     return logic(bits)
@@ -300,6 +311,7 @@ _MUX = {1: 0, 2: 9, 3: 14, 4: 20, 5: 26, 6: 31, 7: 37, 8: 43, 9: 49, 10: 54, 11:
 _MUX |= {17: 81, 18: 88, 19: 97, 20: 101, 21: 107, 22: 113, 23: 113}  # 21 and 23: between their neighbours
 
 
+@lru_cache(maxsize=CACHE)
 def mux(inputs: int, bits: int = 1, tool: Tool = DEFAULT) -> Resources:
     """A multiplexer row: LUT by the number of inputs, whatever ``bits`` is, as the reports have it.
 
@@ -318,6 +330,7 @@ def mux(inputs: int, bits: int = 1, tool: Tool = DEFAULT) -> Resources:
     return Resources(lut=4 * inputs + 17 + step)
 
 
+@lru_cache(maxsize=CACHE)
 def register(bits: int, constant_bits: int = 0) -> Resources:
     """A register: one FF a bit that is not constant; 85,231 of 85,231 rows that are no shift registers."""
     if not 0 <= constant_bits <= bits:

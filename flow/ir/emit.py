@@ -80,9 +80,10 @@ def _exact(graph: Graph, node: Node) -> bool:
     if req.div & (req.div - 1) == 0:
         return is_power_of_two(out.scale)
     # The quotient n/d is at least 1/(2d) from a tie when it is none; it is rounded by at most 2**-24 of its size.
-    steps = 2 * req.div * 2 ** max(req.shift[0], 0)
-    size = max(abs(req.lo - req.zero), abs(req.hi - req.zero)) + 1
-    return is_power_of_two(out.scale) and steps * size < EXACT
+    steps = req.div * 2 ** max(req.shift[0], 0)
+    limit = max(abs(req.lo - req.zero), abs(req.hi - req.zero))
+    size = min(limit, max(-lo, hi) * 2 ** max(-req.shift[0], 0) // steps) + 1
+    return is_power_of_two(out.scale) and 2 * steps * size < EXACT
 
 
 def _centred(node: Node, ranges: list[tuple[int, int]], quants: list[Quant]) -> tuple[int, int]:

@@ -223,6 +223,8 @@ def _fix_batch(model: ModelProto) -> ModelProto:
                 f"input {shown(value.name)} is no tensor of known rank; export with input shape (1, C, H, W)"
             )
         dims = value.type.tensor_type.shape.dim
+        if len(dims) < 2:
+            raise ModelError(f"input {shown(value.name)} has rank {len(dims)}; export with input shape (1, C, H, W)")
         for k, d in enumerate(dims):
             if not d.HasField("dim_value"):
                 if k:
@@ -235,7 +237,7 @@ def _fix_batch(model: ModelProto) -> ModelProto:
                 raise ModelError(
                     f"input {shown(value.name)}: dimension {k} is {d.dim_value}; dimensions are at least 1"
                 )
-        if len(dims) > 1 and dims[0].dim_value != 1:
+        if dims[0].dim_value != 1:
             raise ModelError(
                 f"input {shown(value.name)} has batch {dims[0].dim_value}; export with batch 1 or a dynamic batch"
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from flow.report.measures import duration, finite, label, ordered, rows_of, standing, text
+from flow.report.measures import duration, fidelity_word, finite, label, ordered, rows_of, standing, text
 from flow.report.plot import convergence, convergence_svg, pareto_svg
 
 __all__ = ["pareto_svg", "render"]
@@ -65,8 +65,8 @@ def _tiles(front: Json, trials: Sequence[Json]) -> list[tuple[str, str]]:
     """Heading and number of each tile."""
     feasible = sum(bool(t["feasible"]) for t in trials)
     tiles = [
-        ("candidates", f"{len(trials):,}"),
-        ("feasible", f"{feasible:,}"),
+        ("candidates", f"{front['trials']:,}"),
+        ("feasible", f"{feasible:,} of {len(trials):,}"),
         ("networks trained", f"{sum(bool(t['trained']) for t in trials):,}"),
         ("on the front", f"{len(front['points']):,}"),
     ]
@@ -88,7 +88,7 @@ def _point(point: Json, trials: Sequence[Json]) -> dict[str, Any]:
         cells[name] = {
             "text": text(name, value),
             "value": "" if number is None else repr(number),
-            "fidelity": fidelity if number is not None else "",
+            "fidelity": fidelity_word(fidelity) if number is not None else "",
             "standing": standing(fidelity)[0],
         }
     return {
@@ -167,6 +167,9 @@ def _fidelities(points: Sequence[Json]) -> list[dict[str, Any]]:
         for name, fidelity in point["fidelity"].items():
             if name in known or name not in point["objectives"]:
                 measures.setdefault(str(fidelity), Counter())[name] += 1
+    ran = sum(bool(p.get("csim") and p["csim"]["bit_exact"]) for p in points)
+    if ran and "csim" not in measures:
+        measures["csim"] = Counter({"outputs of the accelerator": ran})
     order = ("proved", "measured", "reported", "estimated", "unknown")
     rows = []
     for fidelity, count in measures.items():

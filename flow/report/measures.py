@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 LABELS = {
     "accuracy": "Accuracy",
+    "test_accuracy": "Test accuracy",
     "latency_ms": "Latency [ms]",
     "fps": "Throughput [images/s]",
     "energy_mj": "Energy [mJ/image]",
+    "utilisation": "Utilisation",
     "interval_cycles": "Interval [cycles]",
     "latency_cycles": "Latency [cycles]",
     "dsp": "DSP",
@@ -23,6 +26,7 @@ LABELS = {
     "weights_bits": "Weights [bits]",
     "boards": "Boards",
 }
+SHARES = frozenset({"accuracy", "test_accuracy", "utilisation"})  # shown in per cent
 FIDELITIES = {
     "proxy": ("estimated", "a training-free score: it ranks networks and is no accuracy"),
     "predicted": ("estimated", "predicted from other candidates"),
@@ -65,7 +69,7 @@ def text(name: str, value: Any) -> str:
     number = finite(value)
     if number is None:
         return "–" if value is None or isinstance(value, float) else str(value)
-    if name == "accuracy":
+    if name in SHARES:
         return f"{100 * number:.2f} %"
     if number == int(number) and abs(number) < 1e15:
         return f"{int(number):,}"
@@ -85,9 +89,17 @@ def duration(seconds: Any) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def fidelity_word(fidelity: str) -> str:
+    """The known fidelity that a phrase names ("onnxruntime, test split": test), else the phrase."""
+    words = re.findall(r"[a-z]+", fidelity.lower())
+    stems = {"training": "trained", "val": "validation", "prediction": "predicted", "estimated": "estimate"}
+    found = [w for w in (stems.get(w, w) for w in words) if w in FIDELITIES]
+    return found[0] if found else fidelity
+
+
 def standing(fidelity: str) -> tuple[str, str]:
-    """(estimated | measured | proved | reported | unknown, explanation)."""
-    return FIDELITIES.get(fidelity, ("unknown", "a fidelity this report does not know"))
+    """(estimated | measured | proved | reported | unknown, explanation) of a fidelity or of a phrase naming one."""
+    return FIDELITIES.get(fidelity_word(fidelity), ("unknown", "a fidelity this report does not know"))
 
 
 def rows_of(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

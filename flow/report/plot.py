@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from flow.report.measures import finite, label, text
+from flow.report.measures import SHARES, fidelity_word, finite, label, text
 from flow.search.objectives import minimised, minimised_reference, sign
 from flow.search.pareto import hypervolume, nondominated
 
@@ -155,7 +155,11 @@ def _xy(item: Json, x_name: str, y_name: str) -> tuple[float, float] | None:
 
 def _is_proxy(item: Json, name: str) -> bool:
     """A score that ranks networks has no place on an axis of accuracies."""
-    return bool(item.get("fidelity", {}).get(name) == "proxy")
+    return _fidelity(item, name) == "proxy"
+
+
+def _fidelity(item: Json, name: str) -> str:
+    return fidelity_word(str(item.get("fidelity", {}).get(name, "unstated")))
 
 
 def _rug(trials: Sequence[Json], x_name: str, y_name: str, xs: Axis) -> list[Markup]:
@@ -206,7 +210,7 @@ def _axes(xs: Axis, ys: Axis, x_name: str, y_name: str, height: int) -> list[Mar
 
 
 def _tick(name: str, value: float, on: Axis) -> str:
-    percent = name in ("accuracy", "share of the final")
+    percent = name in SHARES or name == "share of the final"
     scale = 100 if percent else 1
     if on.log:
         return f"{value * scale:g}" if value * scale < 1e6 else f"{value * scale:.0e}"
@@ -232,8 +236,7 @@ def _front_line(
 
 
 def _tip(item: Json, names: Sequence[str]) -> str:
-    fidelity = item.get("fidelity", {})
-    parts = [f"{label(n)}: {text(n, item['objectives'].get(n))} ({fidelity.get(n, 'unstated')})" for n in names]
+    parts = [f"{label(n)}: {text(n, item['objectives'].get(n))} ({_fidelity(item, n)})" for n in names]
     return _printable(f"trial {item['trial']} – " + ", ".join(parts))
 
 
@@ -332,7 +335,7 @@ def convergence(front: Json, trials: Sequence[Json]) -> list[tuple[int, float]]:
 
     Against front.json's reference. Costs count by their logarithm where the reference is positive: over several
     decades of latency the plain volume is settled by the first fast candidate. Infeasible trials and those with an
-    objective known only as a proxy are left out.
+    objective that was only predicted, or known as a proxy, are left out.
     """
     names = front["objectives"]
     logs = [sign(n) > 0 and r > 0 for n, r in zip(names, front["reference"], strict=True)]
@@ -340,7 +343,7 @@ def convergence(front: Json, trials: Sequence[Json]) -> list[tuple[int, float]]:
     best: list[tuple[float, ...]] = []
     curve: list[tuple[int, float]] = []
     for trial in sorted(trials, key=lambda t: int(t["trial"])):
-        known = trial["feasible"] and not any(_is_proxy(trial, n) for n in names)
+        known = trial["feasible"] and not any(_fidelity(trial, n) in ("proxy", "predicted") for n in names)
         measures = {n: finite(trial["objectives"].get(n)) for n in names}
         values = minimised(names, measures) if known else None
         if values is None or any(log and v <= 0 for v, log in zip(values, logs, strict=True)):

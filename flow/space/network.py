@@ -270,7 +270,10 @@ def random_graph(spec: NetSpec, seed: int = 0) -> Graph:
             start = seed * 7919 + i * 104729
             bias = _noise(8, layer.out_channels, start + 1) * max(1, int(spread) >> 7)
             weight = _noise(layer.weight_bits, math.prod(shape), start).reshape(shape)
-            integers[i] = Integers(weight, bias, (exponents[i] - source - shift,))
+            # Trained channels' scales lie one or two halvings apart; only that they differ matters to the hardware.
+            spread_of = _noise(2, layer.out_channels, start + 2).tolist() if layer.per_channel else (0,)
+            coarse = exponents[i] - source - shift
+            integers[i] = Integers(weight, bias, tuple(coarse + s for s in spread_of))
     return lower(spec, integers, exponents)
 
 

@@ -153,19 +153,18 @@ def score(net: Net, x: Images, y: Labels) -> float:
 
 
 def augmented(x: Tensor, how: str, generator: torch.Generator) -> Tensor:
-    """A uint8 batch (N, C, H, W) with each image shifted by its own random offset, and half of them mirrored if ``how``
-    says "flip".  Vacated pixels are zero."""
-    if how == "none":
-        return x
+    """A uint8 batch (N, C, H, W), each image shifted by its own random offset if ``how`` says "shift", half of them
+    mirrored if it says "flip".  Vacated pixels are zero."""
     n, _, h, w = x.shape
-    room = max(1, min(h, w) // SHIFT_FRACTION)
-    windows = F.pad(x, (room, room, room, room)).unfold(2, h, 1).unfold(3, w, 1)  # n c dy dx h w
-    dy, dx = torch.randint(0, 2 * room + 1, (2, n), generator=generator)
-    out = windows[torch.arange(n), :, dy, dx]
+    if "shift" in how:
+        room = max(1, min(h, w) // SHIFT_FRACTION)
+        windows = F.pad(x, (room, room, room, room)).unfold(2, h, 1).unfold(3, w, 1)  # n c dy dx h w
+        dy, dx = torch.randint(0, 2 * room + 1, (2, n), generator=generator)
+        x = windows[torch.arange(n), :, dy, dx]
     if "flip" in how:
         mirrored = torch.rand(n, generator=generator) < 0.5
-        out = torch.where(mirrored[:, None, None, None], out.flip(3), out)
-    return out
+        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+    return x
 
 
 class _Run:

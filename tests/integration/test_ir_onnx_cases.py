@@ -9,11 +9,20 @@ from onnx import ModelProto, numpy_helper
 from flow.ir import onnx_file, qdq, quantise
 from flow.ir.onnx_file import ModelError
 
+EXPECTED = {
+    "Conv": 6,
+    "Gemm": 8,
+    "MatMul": 1,
+    "MaxPool": 10,
+    "AveragePool": 6,
+    "GlobalAveragePool": 2,
+    "BatchNormalization": 2,
+}
 OPERATORS = [
-    "Conv", "Gemm", "MatMul", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Add", "Sub", "Mul", "Div",
-    "Relu", "Clip", "BatchNormalization", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Pad",
-    "Softmax", "ConvTranspose", "Concat", "Resize", "Sigmoid", "Transpose", "GlobalMaxPool", "LRN", "PRelu", "LeakyRelu",
-]  # fmt: skip
+    *EXPECTED,
+    *("ReduceMean", "Add", "Mul", "Relu", "Clip", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Dropout", "Pad"),
+    *("Softmax", "ConvTranspose", "Concat", "Resize", "Sigmoid", "Transpose", "GlobalMaxPool", "LRN", "PRelu"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +78,5 @@ def test_cases_are_exact_or_refused(op_type, cases):
         except ModelError as e:
             assert "\n" not in str(e)
             refused.append((case.name, str(e)))
-    print(op_type, len(done), "exact,", [(n, t[-90:]) for n, t in refused])
-    if op_type in ("Conv", "Gemm", "MaxPool", "AveragePool", "GlobalAveragePool", "Relu", "BatchNormalization"):
-        assert done, refused
+    assert len(done) >= EXPECTED.get(op_type, 0), refused
+    assert done or refused

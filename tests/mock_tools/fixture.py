@@ -1,7 +1,9 @@
 """Put the mock tools on PATH."""
 
+import atexit
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +18,7 @@ PROGRAMS = {"vitis-run": ("vitis-run", "v++"), "vitis_hls": ("vitis_hls",), "viv
 def mock_path(monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...] | list[str]) -> Path:
     """PATH with the mocks of ``names`` (keys of ``PROGRAMS``) first and no real vendor tool; returns their folder."""
     folder = Path(tempfile.mkdtemp(prefix="mock tools "))  # a space, as in "C:/Program Files"
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in names:
         for program in PROGRAMS[name]:
             wrapper = folder / program

@@ -37,23 +37,15 @@ def test_what_is_written_is_read(tmp_path):
     filled(tmp_path / "run")
     with Archive.open(tmp_path / "run") as a:
         assert [r["trial"] for r in a.of("trial")] == [0, 1, 2, 3, 4]
-        assert a.of("trial")[3] == {
-            "kind": "trial",
-            "trial": 3,
-            "name": 'tri"al\n3 é',
-            "objectives": {"accuracy": 3 / 7},
-        }
+        assert a.of("trial")[3]["name"] == 'tri"al\n3 é'
+        assert a.of("trial")[3]["objectives"] == {"accuracy": 3 / 7}
         assert a.config == {"board": "zcu102", "trials": 100, "limits": {"latency_ms": 2.5}, "bits": [8, 4]}
         assert a.environment == ENVIRONMENT
         a.append({"kind": "note", "text": "resumed"})
         assert a.records == read(tmp_path / "run")
     assert json.loads((tmp_path / "run/environment.json").read_text()) == ENVIRONMENT
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
-        "config.toml",
-        "environment.json",
-        "journal.jsonl",
-        "run.lock",
-    ]
+    names = {p.name for p in (tmp_path / "run").iterdir()}
+    assert names == {"config.toml", "environment.json", "journal.jsonl", "run.lock"}
 
 
 def test_cut_at_every_byte_of_the_last_record(tmp_path):

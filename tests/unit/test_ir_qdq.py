@@ -301,7 +301,8 @@ def test_models_of_the_onnxruntime_quantiser(tmp_path, per_channel):
     images = RNG.normal(size=(32, 1, 3, 8, 8)).astype(np.float32)
 
     class Reader(ortq.CalibrationDataReader):
-        left = list(images)
+        def __init__(self):
+            self.left = list(images)
 
         def get_next(self):
             return {"x": self.left.pop()} if self.left else None

@@ -33,7 +33,7 @@ def chain(*steps, shape=SHAPE, opset=17):
             stored.append(numpy_helper.from_array(c.astype(np.float32) if c.dtype == np.float64 else c, f"c{k}_{j}"))
             names.append(f"c{k}_{j}")
         before = attributes.pop("before", 0)
-        inputs = names[:before] + [source] + names[before:]
+        inputs = [*names[:before], source, *names[before:]]
         nodes.append(helper.make_node(op, inputs, [f"t{k}"], name=f"layer {k}", **attributes))
         last = f"t{k}"
     graph = helper.make_graph(
@@ -178,7 +178,7 @@ def copied(steps):
     ("weight_bits", "activation_bits", "decibels"), [(8, 8, 30), (4, 8, 12), (8, 4, 12), (6, 6, 20), (16, 16, 50)]
 )
 def test_quantised_networks_are_exact_and_close(weight_bits, activation_bits, decibels):
-    graph, result, ratio = quantised(chain(*copied(RESIDUAL)), weight_bits=weight_bits, activation_bits=activation_bits)
+    graph, _, ratio = quantised(chain(*copied(RESIDUAL)), weight_bits=weight_bits, activation_bits=activation_bits)
     assert ratio > decibels
     for node in graph.nodes:
         if node.id != graph.output:

@@ -9,7 +9,7 @@ import jinja2
 import pytest
 
 from flow.report.html import pareto_svg, render
-from flow.report.measures import duration, standing, text
+from flow.report.measures import duration, fidelity_word, standing, text
 from flow.report.plot import Axis, axis, colour, convergence, convergence_svg, plotted
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -44,7 +44,7 @@ TRIALS = [
     trial(3, 0.6, 2.0),
     trial(4, 0.99, 0.01, feasible=False, violations=[{"resource": "dsp", "used": 9999, "available": 2520}]),
     trial(5, None, None, feasible=False, violations=["loss is not finite"], trained=False),
-    trial(6, 0.65, 3.0, trained=False, fidelity={"accuracy": "predicted"}),
+    trial(6, 0.85, 2.5, trained=False, fidelity={"accuracy": "predicted by a model"}),
     trial(7, 123.0, 3.0, trained=False, fidelity={"accuracy": "proxy"}),
     trial(8, 0.4, 0.1, 900),
     trial(9, math.nan, 5.0),
@@ -181,7 +181,7 @@ def test_axes_have_ticks_inside(values, log):
 
 
 def test_convergence_by_hand():
-    """Accuracy above 0.1 times decades below 100 ms; trials 4, 5, 7 and 9 are infeasible or not known."""
+    """Accuracy above 0.1 times decades below 100 ms; trials 4, 5, 6, 7 and 9 are infeasible or not known."""
     first, second, third = 0.4 * 1, 0.8 * 1, 0.8 * 1 + 0.6 * 1
     last = third + 0.3 * 1
     expected = [(0, first / last), (1, second / last), (2, third / last), (8, 1.0)]
@@ -199,12 +199,13 @@ def test_the_page_says_what_is_known_and_how():
     for number, words in ((1, "90.00 % test"), (2, "400 csynth"), (3, "0.1 estimate")):
         assert words in page.text, number
     assert "measured test Accuracy" in page.text and "reported csynth DSP" in page.text
+    assert "proved csim outputs of the accelerator (1 of 3)" in page.text
     assert "estimated estimate Latency [ms]" in page.text
     assert "DSP over the limit 1" in page.text and "loss is not finite 1" in page.text
     for words in ("limits.max_utilisation 0.8", "bits 8, 4", "packages.numpy 2.4.6", "4 min 07 s", *META["commands"]):
         assert words in page.text
     assert "nothing" not in [w.strip() for w in page.words]
-    assert "10 candidates" in page.text and "8 feasible" in page.text and "3 on the front" in page.text
+    assert "10 candidates" in page.text and "8 of 10 feasible" in page.text and "3 on the front" in page.text
 
 
 def test_layers_resources_and_bounds_of_a_point():
@@ -286,3 +287,5 @@ def test_numbers_as_people_read_them():
     ]
     assert [duration(s) for s in (3.21, 247, 3600 * 2 + 61, None)] == ["3.2 s", "4 min 07 s", "2 h 01 min", "–"]
     assert standing("csim")[0] == "proved" and standing("guess")[0] == "unknown"
+    assert fidelity_word("onnxruntime, test split") == "test" and fidelity_word("a guess") == "a guess"
+    assert standing("short training, validation split") == standing("trained")

@@ -101,6 +101,7 @@ def test_random_graph_has_the_spec_s_layers_and_ids() -> None:
     assert sum(graph.macs(n) for n in graph.nodes) == spec.macs
     depthwise = graph.node("L1").op
     assert isinstance(depthwise, Conv) and depthwise.depthwise and np.abs(depthwise.weight).max() == 7
+    assert len(depthwise.requant.shift) == 8 and len(graph.node("L0").op.requant.shift) == 1  # per channel, per layer
     assert graph.digest == random_graph(spec, seed=3).digest != random_graph(spec, seed=4).digest
 
 

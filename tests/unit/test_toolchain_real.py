@@ -158,3 +158,22 @@ def test_damaged_reports_are_refused_or_read():
                     cut += 1
                     noticed += reports is None
     assert noticed / cut > 0.97, f"{noticed} of {cut}"
+
+
+def test_cut_at_a_line_is_refused_or_says_the_same():
+    """Where a cut goes unnoticed, only what stands behind all values is missing. Logs have no end mark."""
+    for path in files():
+        if path.suffix == ".log":
+            continue
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        whole = plain(parse.parse(path)[0])
+        for k in range(1, len(lines), max(1, len(lines) // 20)):
+            try:
+                found = parse.read("\n".join(lines[:k]) + "\n", str(path))
+            except parse.ReportError:
+                continue
+            assert plain(found[0]) == whole, (path.name, k)
+
+
+def plain(report: parse.ToolReport):
+    return {k: v for k, v in report.json().items() if k not in ("details", "warnings")}
