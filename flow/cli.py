@@ -209,8 +209,10 @@ def csim(a: argparse.Namespace) -> Answer:
     emit(
         a,
         result.json(),
-        lambda: f"{verdict}: {result.images} images, {result.outputs} outputs each, against onnxruntime; "
-        f"compiled in {result.compile_s:.1f} s, {result.ms_per_image:.3f} ms an image",
+        lambda: (
+            f"{verdict}: {result.images} images, {result.outputs} outputs each, against onnxruntime; "
+            f"compiled in {result.compile_s:.1f} s, {result.ms_per_image:.3f} ms an image"
+        ),
     )
     return 0 if result.bit_exact else 1
 
@@ -221,7 +223,9 @@ def synth(a: argparse.Namespace) -> Answer:
     folder = Path(a.folder)
     tool = vendor.choose(a.toolchain)
     if tool is None:
-        raise ValueError("no HLS tool on PATH (vitis-run, vitis_hls, vivado_hls): install one, or stay with the estimate")
+        raise ValueError(
+            "no HLS tool on PATH (vitis-run, vitis_hls, vivado_hls): install one, or stay with the estimate"
+        )
     found = [r.json() for r in vendor.synthesise(tool, folder, a.timeout, impl=a.impl)]
     emit(a, found, lambda: "\n".join(json.dumps(r) for r in found))
     return 0

@@ -37,7 +37,12 @@ class Config:
     front_size: int = 10
 
     def __post_init__(self) -> None:
-        limits = {"trials": (1, 10**6), "time_s": (1, 10**7), "front_size": (1, 1000), "workers": (1, 512)}
+        limits: dict[str, tuple[float, float]] = {
+            "trials": (1, 10**6),
+            "time_s": (1, 10**7),
+            "front_size": (1, 1000),
+            "workers": (1, 512),
+        }
         limits |= {"max_utilisation": (0.001, 1), "clock_mhz": (0, 1000), "seed": (0, 2**63)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
@@ -56,7 +61,8 @@ def from_dict(data: dict[str, Any]) -> Config:
     unknown = sorted(set(data) - known)
     if unknown:
         raise ConfigError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return Config(**values)
 
 
 def seconds(text: str) -> float:

@@ -11,7 +11,6 @@ from flow.board import Board, Resources
 from flow.fixed import IntArray, Quant
 from flow.ir.graph import Graph, digest_of
 
-
 Multiplier = Literal["lut", "dsp", "packed"]
 Storage = Literal["lutram", "bram", "uram"]
 

@@ -29,7 +29,7 @@ and Linearity, 1992, chapters 2 and 3).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -136,7 +136,9 @@ def simulate(
         interval_cycles=int(completion[-1] - completion[-2]) if alive else None,
         max_occupancy=dict(zip(names, peak.tolist(), strict=True)),
         depths=dict(zip(names, depth.tolist(), strict=True)),
-        deadlock=None if alive else Deadlock(last + 1, _waiting(netlist, dict(zip(names, waits.tolist(), strict=True)))),
+        deadlock=None
+        if alive
+        else Deadlock(last + 1, _waiting(netlist, dict(zip(names, waits.tolist(), strict=True)))),
         images=limit,
         steady=steady,
         style=style,
@@ -147,7 +149,9 @@ def simulate(
 def _depths(netlist: Netlist, given: Mapping[str, int]) -> IntArray:
     unknown = sorted(given.keys() - {s.name for s in netlist.streams})
     if unknown:
-        raise SimulateError(f"no stream {unknown[0]!r} in the netlist: {netlist.streams[0].name} to {netlist.streams[-1].name}")
+        raise SimulateError(
+            f"no stream {unknown[0]!r} in the netlist: {netlist.streams[0].name} to {netlist.streams[-1].name}"
+        )
     found = {s.name: given.get(s.name, s.depth) for s in netlist.streams}
     for name, depth in found.items():
         if depth < 1:
@@ -199,26 +203,39 @@ def minimal_depths(netlist: Netlist, style: Style = "flushing", interval: int | 
     limit = m.beats * 4
     while not _keeps(m, depth, style, target):
         if bool((depth >= limit).all()):
-            raise SimulateError(f"interval {target} cannot be kept by any FIFO depths; the slowest process allows {target}")
+            raise SimulateError(
+                f"interval {target} cannot be kept by any FIFO depths; the slowest process allows {target}"
+            )
         depth = np.minimum(depth * 2, np.maximum(limit, depth))
     widths = np.array([s.port.width for s in netlist.streams], np.int64)
-    for i in np.argsort(-depth * widths, kind="stable").tolist():
-        depth[i] = _smallest(m, depth, i, int(least[i]), style, target)
+    order: list[int] = np.argsort(-depth * widths, kind="stable").tolist()
+    _shrink(order, depth, least, lambda trial: _keeps(m, trial, style, target))
     return {s.name: max(LEAST_DEPTH, n) for s, n in zip(netlist.streams, depth.tolist(), strict=True)}
 
 
-def _smallest(m: Model, depth: IntArray, i: int, low: int, style: Style, target: int) -> int:
-    """Smallest depth of FIFO ``i`` from ``low`` up to its present one, which is enough."""
-    high, trial = int(depth[i]), depth.copy()
-    probe = low  # most FIFOs need no more
-    while low < high:
-        trial[i] = probe
-        if _keeps(m, trial, style, target):
-            high = probe
-        else:
-            low = probe + 1
-        probe = (low + high) // 2
-    return high
+def _shrink(order: list[int], depth: IntArray, least: IntArray, keeps: Callable[[IntArray], bool]) -> None:
+    """Give each FIFO of ``order`` in turn its smallest sufficient depth, in place.
+
+    Where all of them can have their least depth at once, one trial says so: room only ever helps, so each in its turn
+    could have had it too.
+    """
+    order = [i for i in order if depth[i] > least[i]]
+    if not order:
+        return
+    trial = depth.copy()
+    trial[order] = least[order]
+    if keeps(trial):
+        depth[order] = least[order]
+    elif len(order) > 1:
+        half = len(order) // 2
+        _shrink(order[:half], depth, least, keeps)
+        _shrink(order[half:], depth, least, keeps)
+    else:
+        low, high = int(least[order[0]]) + 1, int(depth[order[0]])
+        while low < high:
+            trial[order] = (low + high) // 2
+            low, high = (low, int(trial[order[0]])) if keeps(trial) else (int(trial[order[0]]) + 1, high)
+        depth[order] = high
 
 
 def _keeps(m: Model, depth: IntArray, style: Style, target: int) -> bool:

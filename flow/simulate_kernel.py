@@ -83,7 +83,9 @@ def _side(p: Process, ports: Sequence[IntArray]) -> tuple[NDArray[np.int32], NDA
         raise SimulateError(f"process {p.id}: {len(ports)} ports on one side, at most {PORTS} can be simulated")
     for at in ports:
         if at.size and (int(at[0]) < 0 or int(at[-1]) >= p.iterations or bool((np.diff(at) <= 0).any())):
-            raise SimulateError(f"process {p.id}: a port moves one beat an iteration, in iterations 0 to {p.iterations - 1}")
+            raise SimulateError(
+                f"process {p.id}: a port moves one beat an iteration, in iterations 0 to {p.iterations - 1}"
+            )
     if len(ports) == 1:
         return ports[0].astype(np.int32), np.ones(ports[0].size, np.uint8)
     when = np.unique(np.concatenate(ports)) if ports else np.empty(0, np.int64)
@@ -104,7 +106,9 @@ def model(netlist: Netlist) -> Model:
     sides: list[tuple[NDArray[np.int32], NDArray[np.uint8]]] = []
     for i, p in enumerate(netlist.processes):
         if not 1 <= p.iterations < 2**31 or p.depth < 1:
-            raise SimulateError(f"process {p.id}: {p.iterations} iterations, depth {p.depth}: at least 1 each, below 2^31")
+            raise SimulateError(
+                f"process {p.id}: {p.iterations} iterations, depth {p.depth}: at least 1 each, below 2^31"
+            )
         reads, writes = blocks.schedule(p)
         sides += [_side(p, reads), _side(p, writes)]
         for k, at in enumerate(writes):
@@ -113,10 +117,14 @@ def model(netlist: Netlist) -> Model:
         for k, at in enumerate(reads):
             s = int(fifo[i, 0, k])
             if s >= 0 and at.size != netlist.streams[s].port.beats:
-                raise SimulateError(f"process {p.id}: reads {at.size} beats of {netlist.streams[s].name}, not its beats")
+                raise SimulateError(
+                    f"process {p.id}: reads {at.size} beats of {netlist.streams[s].name}, not its beats"
+                )
     for s, n in zip(netlist.streams, beats.tolist(), strict=True):
         if n != s.port.beats:
-            raise SimulateError(f"stream {s.name}: {s.source[0]} writes {n} beats an image, {s.port.beats} are declared")
+            raise SimulateError(
+                f"stream {s.name}: {s.source[0]} writes {n} beats an image, {s.port.beats} are declared"
+            )
     return Model(
         netlist=netlist,
         beats=beats,
@@ -147,7 +155,9 @@ class Kernel:
     def __enter__(self) -> Kernel:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._lib.flow_sim_free(self._handle)
 
     def run(self, images: int) -> bool:

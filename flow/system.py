@@ -1,4 +1,5 @@
 """Placeholder until written."""
+
 from flow.design import Design
 
 

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from flow import board as boards
-from flow import estimate, mapping, project, space
+from flow import estimate, mapping, project
 from flow.design import Report, Violation
 from flow.fixed import IntArray
 from flow.ir import emit, onnx_file, qdq
 from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit
-from flow.space.network import NetSpec, from_json, random_graph
+from flow.space.network import from_json, random_graph
+from flow.toolchain import vendor
 
 CSIM_IMAGES = 1500
+SYNTHESIS_S = 7000.0
 
 
 def goal_of(settings: dict[str, Any], budget: float) -> Goal:
@@ -83,7 +85,9 @@ def dataset(name: str, data_dir: str) -> Any:
     return data.load(name, data_dir or None)
 
 
-def train_candidate(spec_json: str, settings: dict[str, Any], recipe: str, share: float, checkpoint: str) -> dict[str, Any]:
+def train_candidate(
+    spec_json: str, settings: dict[str, Any], recipe: str, share: float, checkpoint: str
+) -> dict[str, Any]:
     """Train a network, keep its checkpoint, and say how good it is on the validation split.
 
     ``recipe``: "short" or "full"; ``share`` < 1 shortens it.
@@ -157,9 +161,7 @@ def finish(checkpoint: str, clock: float, budget: float, settings: dict[str, Any
     images = dataset(settings["data"], settings["data_dir"])
     outputs, accuracy = runtime(checkpoint, settings["data"], settings["data_dir"], folder)
     count = min(CSIM_IMAGES, len(images.test_x))
-    result = project.csim(
-        project.load(Path(folder)), images.test_x[:count].astype(np.int64), reference=outputs[:count]
-    )
+    result = project.csim(project.load(Path(folder)), images.test_x[:count].astype(np.int64), reference=outputs[:count])
     (Path(folder) / "report" / "csim.json").write_text(json.dumps(result.json(), indent=1))
     return {
         "fits": True,
@@ -171,6 +173,42 @@ def finish(checkpoint: str, clock: float, budget: float, settings: dict[str, Any
     }
 
 
-def spec_of(name: str, options: space.Options, genotype: Any, shape: tuple[int, int, int], classes: int) -> NetSpec:
-    """The network of a genotype."""
-    return space.load(name, options).network(genotype, shape, classes)
+def synthesise(checkpoint: str, clock: float, budget: float, settings: dict[str, Any], folder: str) -> dict[str, Any]:
+    """The vendor tool's C synthesis of a candidate, compiled into ``folder`` unless that is done already.
+
+    Returns reported measures under the names of ``measures``, with their fidelity. Raises ToolError or ValueError.
+    """
+    place = Path(folder)
+    board = boards.load(settings["board"])
+    if not (place / "design.json").is_file():
+        compiled = project.compile_model(
+            onnx_file.checked(emit.model(trained_graph(checkpoint))), board, goal_of(settings, budget), clock
+        )
+        if isinstance(compiled, NoFit):
+            raise ValueError(str(compiled))
+        project.write(compiled.files, place)
+    tool = vendor.choose(settings["toolchain"])
+    if tool is None:
+        raise ValueError("the HLS tool that the run began with is gone from PATH")
+    top = vendor.synthesise(tool, place, SYNTHESIS_S)[0]
+    if top.latency_max is None or top.interval_max is None:
+        raise ValueError(f"{top.file} gives no latency or interval")
+    # The clock that the tool says it can reach, when that is slower than asked for.
+    period_ns = max(1e3 / clock, top.clock_estimated_ns or 0.0)
+    used = {k: int(v) for k, v in top.resources.items() if v is not None}
+    shares = {k: used[k] / n for k, n in board.available.json().items() if n and k in used}
+    limit = min(budget, settings["max_utilisation"])
+    over = tuple(Violation(k, used[k], int(board.available.json()[k] * limit)) for k, s in shares.items() if s > limit)
+    return {
+        "fidelity": "csynth",
+        "tool": f"{top.tool} {top.tool_version}",
+        "objectives": {
+            "latency_ms": top.latency_max * period_ns * 1e-6,
+            "fps": 1e9 / (top.interval_max * period_ns),
+            "interval_cycles": float(top.interval_max),
+            "utilisation": max(shares.values()),
+            **{k: float(v) for k, v in used.items()},
+        },
+        "violations": [v.json() for v in over],
+        "violation": excess(over) if over else 0.0,
+    }

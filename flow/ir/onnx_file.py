@@ -25,7 +25,7 @@ from flow.ir.stored_data import FLOATS, MAX_BYTES, MAX_WEIGHTS, constants, eleme
 __all__ = ["ModelError", "checked", "node_label", "one_line", "read", "run", "shown"]
 
 MAX_NODES = 10_000
-MAX_TENSOR = 1 << 26  # elements of one feature map
+MAX_TENSOR = 1 << 27  # elements of one feature map
 MAX_EXTENT = 1 << 16  # of a stride, dilation, kernel or padding
 MIN_OPSET, MAX_OPSET = 7, 26  # what ONNX Runtime executes
 RUNTIME_IR = 10  # newest file format that every ONNX Runtime >= 1.20 reads; later ones add no operator semantics

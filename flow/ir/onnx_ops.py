@@ -189,8 +189,10 @@ def gemm(importer: Importer, node: NodeProto) -> Value:
     return linear(importer, node, value, weight, build, importer.optional(node, 2))
 
 
-@operator("Add")
+@operator("Add", "Sum")
 def add(importer: Importer, node: NodeProto) -> Value:
+    if len(node.input) != 2:
+        raise refusal(node, f"adds {len(node.input)} tensors, two inputs are supported; chain additions")
     left, right = importer.value(node, 0), importer.value(node, 1)
     for value, other in ((left, right), (right, left)):
         if isinstance(value, Pending) and value.rebias and isinstance(other, (Constant, Parameter)):

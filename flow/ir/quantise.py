@@ -21,7 +21,15 @@ from flow.ir import emit, passes, qdq
 from flow.ir.importer import attributes
 from flow.ir.onnx_file import ModelError, run, shown
 
-MEASURED = ("Conv", "Gemm", "Add", "AveragePool", "GlobalAveragePool", "ReduceMean")  # outputs with scales of their own
+MEASURED = (
+    "Conv",
+    "Gemm",
+    "Add",
+    "Sum",
+    "AveragePool",
+    "GlobalAveragePool",
+    "ReduceMean",
+)  # outputs with scales of their own
 LIMITS = ("Relu", "Clip")
 PASSED = ("MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout")  # keep their input's scale
 SAMPLES = 1 << 18  # values kept of a tensor, over all images

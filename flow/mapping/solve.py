@@ -177,7 +177,9 @@ def rebuild(graph: Graph, board: Board, view: Mapping[str, Any], foldings: dict[
     if {s.name for s in net.streams} != set(depths):
         raise ValueError("the recorded foldings give other streams than the recorded ones")
     bound = Bound(**view["bound"])
-    return Design(graph, board, float(view["clock_mhz"]), foldings, net.with_depths(depths), bound, Resources(**view["available"]))
+    return Design(
+        graph, board, float(view["clock_mhz"]), foldings, net.with_depths(depths), bound, Resources(**view["available"])
+    )
 
 
 def _check(design: Design, goal: Goal) -> Design | NoFit:

@@ -56,7 +56,7 @@ class Layer:
     @property
     def per_channel(self) -> bool:
         """True where each output channel has its own weight scale; elsewhere the layer has one (one shift for all)."""
-        return self.kind == "conv" and (self.groups > 1 or self.weight_bits < 8)
+        return self.kind == "conv" and self.groups > 1
 
 
 def same(kernel: int) -> Pads:

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from flow.fixed import Quant, Requant
+from flow.fixed import Quant
 from flow.ir import emit, importer, onnx_file, qdq
-from flow.ir.graph import Graph, Node, Tensor
 from flow.ir.onnx_file import ModelError
-from flow.ir.ops import Add, Conv, Dense, Pool
 
 RNG = np.random.default_rng(7)
 
@@ -208,6 +206,11 @@ def test_global_average_mean_and_squeeze():
         compare(w.model(w.qdq(y, 2.0**-1, 0, np.int8)))
 
 
+def test_a_sum_of_two_is_an_addition():
+    w, x = start()
+    assert compare(w.model(w.qdq(w.node("Sum", x, x), 2.0**-3, 0, np.int8))).nodes[0].op.kind == "Add"
+
+
 def test_float_logits_stay_accumulators():
     w, x = start()
     scales = 2.0 ** -np.array([6, 8, 7, 7])
@@ -348,6 +351,7 @@ REFUSALS = {
     "its weight is float": lambda w, x: w.qdq(w.node("Conv", x, w.const(np.ones((4, 3, 3, 3), np.float32))), 1.0),
     "is the float network input": lambda w, x: w.qdq(w.node("Relu", conv(w, "x")), 1.0),
     "divisor differs": lambda w, x: w.qdq(w.node("AveragePool", x, kernel_shape=[2, 2], pads=[1, 1, 0, 0]), 1.0),
+    "two inputs": lambda w, x: w.qdq(w.node("Sum", x, x, x), 1.0),
     "dilations": lambda w, x: w.qdq(w.node("MaxPool", x, kernel_shape=[2, 2], dilations=[2, 2]), 1.0),
     "only flattening": lambda w, x: w.qdq(w.node("Reshape", x, w.const(np.array([1, 3, 4, 16]))), 1.0),
     "layout": lambda w, x: w.qdq(w.node("Transpose", x, perm=[0, 2, 3, 1]), 1.0),
@@ -386,86 +390,3 @@ def test_refusals_are_one_line_naming_the_node(words):
     line = str(caught.value)
     assert words in line and line.startswith("node '") and "\n" not in line
     assert ";" in line or ":" in line[5:], "the line says the way out"
-
-
-def one(op, *quants, out):
-    shape = op.shape([(1, 4, 4)] * len(quants))
-    names = ["input", "input"][: len(quants)]
-    return Graph((Node("L0", "", op, tuple(names)),), {"input": Tensor((1, 4, 4), quants[0]), "L0": Tensor(shape, out)})
-
-
-class TestExactness:
-    """The proof that float32 computes the integers, and its refusal where it cannot."""
-
-    def test_wide_sums_are_listed(self):
-        q16 = Quant(16, True, 1.0)
-        small = Dense(np.full((1, 1, 4, 4), 31), np.zeros(1), Requant((0,), -32768, 32767))
-        large = Dense(np.full((1, 1, 4, 4), 32), np.zeros(1), Requant((0,), -32768, 32767))
-        assert emit.exact_in_float32(one(small, q16, out=q16)) == []
-        assert emit.exact_in_float32(one(large, q16, out=q16)) == ["L0"]
-        assert emit.model(one(large, q16, out=q16)).graph.node
-
-    def test_a_listed_graph_really_can_differ(self):
-        q16 = Quant(16, True, 1.0)
-        weight = np.full((1, 1, 4, 4), 4095)
-        weight[0, 0, 0, 0] = 4094
-        graph = one(Dense(weight, np.array([1]), Requant((16,), -32768, 32767)), q16, out=q16)
-        assert emit.exact_in_float32(graph) == ["L0"]
-        rng = np.random.default_rng(0)
-        x = rng.integers(-32768, 32768, (4000, 1, 4, 4))
-        acc = x.reshape(4000, 16) @ weight.reshape(16) + 1
-        x = x[np.argsort(np.abs(acc % 65536 - 32768))]  # nearest to a tie first
-        (got,) = onnx_file.run(emit.model(graph), q16.real(x))
-        want = graph.evaluate(x)["L0"].reshape(got.shape)
-        assert np.abs(q16.real(want) - got).max() == 1
-
-    def test_other_scales_are_listed(self):
-        op = Pool("AveragePool", (1, 1), Requant((1,), -128, 127, (3,)))
-        graph = one(op, Quant(8, True, 0.3), out=Quant(8, True, 0.2))
-        assert emit.exact_in_float32(graph) == ["L0"]
-
-    def test_averages_count_their_divisor(self):
-        fine = Pool("AveragePool", (3, 3), Requant((0,), -128, 127, div=9))
-        assert emit.exact_in_float32(one(fine, Quant(8, True, 1.0), out=Quant(8, True, 1.0))) == []
-        coarse = Pool("AveragePool", (3, 3), Requant((8,), -32768, 32767, div=9))
-        assert emit.exact_in_float32(one(coarse, Quant(16, True, 1.0), out=Quant(16, True, 256.0))) == ["L0"]
-
-
-class TestEmitRefuses:
-    """Graphs that contradict themselves never become a file."""
-
-    q8 = Quant(8, True, 1.0)
-
-    @pytest.mark.parametrize(
-        ("op", "out", "words"),
-        [
-            (Pool("MaxPool", (2, 2), Requant((1,), -128, 127)), q8, "requantises by"),
-            (Pool("MaxPool", (2, 2), Requant((0,), -128, 127), pads=(1, 1, 0, 0)), q8, "pads with 0"),
-            (Pool("AveragePool", (2, 2), Requant((0,), -128, 127, div=4), offset=3), q8, "offset 3"),
-            (
-                Conv(np.ones((1, 1, 1, 1)), np.zeros(1), Requant((0,), 0, 1), pads=(1, 0, 0, 0), pad_value=2),
-                q8,
-                "zero point",
-            ),
-            (Conv(np.ones((1, 1, 1, 1)), np.zeros(1), Requant((0,), 0, 1, zero=3)), q8, "zero point"),
-            (Conv(np.ones((1, 1, 1, 1)), np.array([1 << 40]), Requant((0,), 0, 1)), q8, "32 bits"),
-            (Conv(np.full((1, 1, 1, 1), 1 << 40), np.zeros(1), Requant((0,), 0, 1)), q8, "32 bits"),
-        ],
-    )
-    def test_contradictions(self, op, out, words):
-        with pytest.raises(ValueError, match=words):
-            emit.model(one(op, self.q8, out=out))
-
-    def test_additions(self):
-        with pytest.raises(ValueError, match="do not align"):
-            emit.model(one(Add(Requant((0,), -128, 127), (1, 0)), self.q8, self.q8, out=self.q8))
-        with pytest.raises(ValueError, match="offset"):
-            emit.model(one(Add(Requant((0,), -128, 127), (0, 0), 5), self.q8, self.q8, out=self.q8))
-
-    def test_wide_activations_inside(self):
-        wide = Quant(20, True, 1.0)
-        first = Pool("AveragePool", (1, 1), Requant((0,), wide.lo, wide.hi))
-        nodes = (Node("L0", "", first, ("input",)), Node("L1", "", first, ("L0",)))
-        tensors = {"input": Tensor((1, 2, 2), self.q8), "L0": Tensor((1, 2, 2), wide), "L1": Tensor((1, 2, 2), wide)}
-        with pytest.raises(ValueError, match="at most 16"):
-            emit.model(Graph(nodes, tensors))

@@ -1,0 +1,232 @@
+"""Concluding: the best networks trained fully, mapped with their true weights, and every front point proved.
+
+best networks -> tasks.train_candidate("full") -> tasks.refine (all hardware points of the space)
+  -> front -> tasks.finish: compile, C simulation against onnxruntime -> tasks.synthesise (with a tool)
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flow import explore, space, tasks
+from flow.search import pareto
+from flow.space.network import NetSpec
+from flow.study import Candidate, RunError, Study
+from flow.workers import Done, Failed, Pool, Task
+
+FINALISTS = 12  # networks trained fully at most
+SHARE = 0.5  # of the time limit for full training; the rest is for compiling and proving
+
+
+def finalists(study: Study) -> tuple[list[NetSpec], float]:
+    """Networks for full training that fit the time left, by hypervolume of their short accuracies; and the share.
+
+    Journalled: a resumed run trains the same ones.
+    """
+    for record in study.archive.of("finalists"):
+        return [study.state.specs[d] for d in record["networks"]], float(record["share"])
+    from flow.train import trainer
+
+    good = [c for c in study.state.candidates.values() if c.feasible and c.spec.digest in study.state.pace]
+    if not good:
+        raise RunError(study.nothing_fits())
+    how = trainer.recipe("full", study.images)
+    images = (how.epochs_float + how.epochs_qat) * (how.subset or study.images)
+    left = max(study.config.time_s * (explore.SHARE + SHARE) - study.elapsed(), 0.1 * study.config.time_s)
+    budget = left * study.config.workers * 0.9
+    chosen: list[NetSpec] = []
+    cost = 0.0
+    for spec in ranked(study, good):
+        price = study.state.pace[spec.digest] * images
+        if len(chosen) >= FINALISTS:
+            break
+        if chosen and cost + price > budget:
+            continue
+        chosen.append(spec)
+        cost += price
+    share = min(1.0, max(0.1, budget / cost))
+    record = {"kind": "finalists", "networks": [s.digest for s in chosen], "share": round(share, 3)}
+    study.archive.append(record)
+    return chosen, record["share"]
+
+
+def ranked(study: Study, good: list[Candidate]) -> list[NetSpec]:
+    """Trained networks, most accurate first, then by what each adds to the hypervolume of those before."""
+    best: dict[str, list[Candidate]] = {}
+    for c in good:
+        best.setdefault(c.spec.digest, []).append(c)
+    accuracy = {d: study.state.short[d] for d in best}
+    order = [max(sorted(best), key=lambda d: accuracy[d])]
+    while len(order) < len(best):
+        have = study.points(
+            [c for d in order for c in best[d]], np.array([accuracy[d] for d in order for _ in best[d]])
+        )
+        base = pareto.hypervolume(have, study.reference())
+
+        def gain(d: str, have: np.ndarray = have, base: float = base) -> float:
+            extra = study.points(best[d], np.full(len(best[d]), accuracy[d]))
+            return pareto.hypervolume(np.vstack([have, extra]), study.reference()) - base
+
+        rest = [d for d in sorted(best) if d not in order]
+        order.append(max(rest, key=lambda d: (gain(d), accuracy[d])))
+    return [best[d][0].spec for d in order]
+
+
+def conclude(study: Study, pool: Pool) -> list[dict[str, Any]]:
+    """Full training, true weights at every hardware point, the front, its proof.
+
+    Returns the journal's records of the front's points.
+    """
+    specs, share = finalists(study)
+    fresh = [s for s in specs if s.digest not in study.state.full]
+    study.note(f"training {len(fresh)} networks fully" + (f", epochs cut to {share:.0%} by time" if share < 1 else ""))
+    study.train(pool, fresh, "full", {s.digest: share for s in fresh})
+    points = refined(study, pool, specs)
+    if not points:
+        raise RunError(study.nothing_fits())
+    return prove(study, pool, points)
+
+
+def refined(study: Study, pool: Pool, specs: list[NetSpec]) -> list[dict[str, Any]]:
+    """Every fully trained network at every hardware point of the space."""
+    clock = study.config.clock_mhz or study.board.clock_mhz
+    seen = {(c.clock_mhz, c.budget) for c in study.state.candidates.values()}
+    grid = sorted(seen | {(clock, min(b, study.config.max_utilisation)) for b in space.hardware.BUDGETS})
+    done = {r["network"]: r for r in study.archive.of("refine")}
+    wanted = [s for s in specs if s.digest not in done and study.checkpoint(s.digest, "full").exists()]
+    work = [
+        Task(s.digest, tasks.refine, (str(study.checkpoint(s.digest, "full")), grid, study.settings), 600)
+        for s in wanted
+    ]
+    for outcome in pool.run(work):
+        if isinstance(outcome, Failed):
+            study.note(f"network {outcome.key[:8]} failed: {outcome.reason}")
+            continue
+        record = {"kind": "refine", "network": outcome.key, "grid": grid, "results": outcome.value}
+        study.archive.append(record)
+        done[outcome.key] = record
+    found = []
+    for s in specs:
+        refined_points = done.get(s.digest)
+        for (clock_mhz, budget), o in paired(refined_points):
+            if o is not None:
+                found.append({
+                    "network": s.digest, "clock_mhz": clock_mhz, "budget": budget, "objectives": o,
+                    "accuracy": study.state.full[s.digest],
+                })  # fmt: skip
+    return found
+
+
+def paired(record: dict[str, Any] | None) -> list[tuple[tuple[float, float], dict[str, Any] | None]]:
+    """Hardware points of a journalled refinement, with what came of each."""
+    return list(zip(map(tuple, record["grid"]), record["results"], strict=True)) if record else []
+
+
+def front(study: Study, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Undominated points; when too many, those that keep most of the hypervolume."""
+
+    def values(ps: list[dict[str, Any]]) -> np.ndarray:
+        return np.array([
+            (-p["accuracy"], math.log10(p["objectives"]["latency_ms"]), p["objectives"]["utilisation"]) for p in ps
+        ])  # fmt: skip
+
+    points = [p for p, keep in zip(points, pareto.nondominated(values(points)), strict=True) if keep]
+    unique = {tuple(v): p for v, p in zip(values(points).tolist(), points, strict=True)}
+    points = list(unique.values())
+    while len(points) > study.config.front_size:
+        loss = pareto.contributions(values(points), study.reference())
+        # The most accurate and the fastest point stay whatever they contribute.
+        v = values(points)
+        loss[[int(v[:, 0].argmin()), int(v[:, 1].argmin())]] = math.inf
+        points.pop(int(np.argmin(loss)))
+    return sorted(points, key=lambda p: p["objectives"]["latency_ms"])
+
+
+def prove(study: Study, pool: Pool, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Compile and C-simulate every front point, synthesise it when a tool is there; failures and points that their
+    report pushes off the front are replaced by the next best."""
+    finished = {key(study, r): r for r in study.archive.of("proof")}
+    for p in points:
+        if key(study, p) in finished:
+            p["objectives"] = finished[key(study, p)]["objectives"]
+    points = list(points)
+    while points:
+        chosen = front(study, points)
+        todo = {str(key(study, p)): p for p in chosen if key(study, p) not in finished or not at(study, p).is_dir()}
+        if not todo:
+            return [finished[key(study, p)] for p in chosen]
+        study.note(f"compiling and C-simulating {len(todo)} front points")
+        work = [Task(k, tasks.finish, (*arguments(study, p), str(at(study, p))), 1800) for k, p in todo.items()]
+        for outcome in pool.run(work):
+            p = todo[outcome.key]
+            record = proof(study, outcome, p)
+            if record is None:
+                points.remove(p)
+            else:
+                finished[key(study, p)] = record
+        synthesise(study, pool, [p for p in todo.values() if p in points], finished)
+    raise RunError("no front point could be compiled and proved; the journal says why")
+
+
+def arguments(study: Study, p: dict[str, Any]) -> tuple[Any, ...]:
+    return str(study.checkpoint(p["network"], "full")), p["clock_mhz"], p["budget"], study.settings
+
+
+def proof(study: Study, outcome: Done | Failed, p: dict[str, Any]) -> dict[str, Any] | None:
+    """The journal's record of a proved point, or None."""
+    good = isinstance(outcome, Done) and outcome.value["fits"] and outcome.value["csim"]["bit_exact"]
+    if not isinstance(outcome, Done) or not good:
+        reason = outcome.reason if isinstance(outcome, Failed) else str(outcome.value)
+        study.note(f"front point {p['network'][:8]} at {p['budget']:g} is dropped: {reason[:300]}")
+        return None
+    result = outcome.value
+    p["objectives"] = result["objectives"]
+    record = {"kind": "proof", **p, "result": result, "directory": str(at(study, p).relative_to(study.folder))}
+    if study.tool is None:
+        study.archive.append(record)
+    exact = result["csim"]
+    study.note(
+        f"{record['directory']}: test accuracy {result['test_accuracy']:.4f}, "
+        f"{result['objectives']['latency_ms']:.4g} ms (estimate), bit-exact on {exact['images']} images"
+    )
+    return record
+
+
+def synthesise(study: Study, pool: Pool, points: list[dict[str, Any]], finished: dict[Any, dict[str, Any]]) -> None:
+    """Reported numbers for proved points, told to the strategy too."""
+    if study.tool is None:
+        return
+    work = {str(key(study, p)): p for p in points}
+    jobs = [
+        Task(k, tasks.synthesise, (*arguments(study, p), str(at(study, p))), explore.SYNTHESIS_S)
+        for k, p in work.items()
+    ]
+    for outcome in pool.run(jobs):
+        p = work[outcome.key]
+        record = finished[key(study, p)]
+        study.judged(outcome, record["result"], record["directory"])
+        p["objectives"] = record["objectives"] = record["result"]["objectives"]
+        study.archive.append(record)
+        for c in study.state.candidates.values():
+            if (c.spec.digest, c.clock_mhz, c.budget) == key(study, p) and c.feasible:
+                c.result["objectives"] = {**c.result["objectives"], **p["objectives"]}
+                study.strategy.tell([study.trial(c, p["accuracy"])])
+
+
+def key(study: Study, p: dict[str, Any]) -> tuple[str, float, float]:
+    return p["network"], p["clock_mhz"], p["budget"]
+
+
+def at(study: Study, p: dict[str, Any]) -> Path:
+    """Folder of a front point: trial number of the candidate it came from (or the next), and the network."""
+    same = [
+        c.number for c in study.state.candidates.values()
+        if (c.spec.digest, c.clock_mhz, c.budget) == key(study, p)
+    ]  # fmt: skip
+    number = min(same) if same else len(study.state.candidates) + round(1000 * p["budget"])
+    trials: Path = study.folder / "trials"
+    return trials / f"{number:04d}-{p['network'][:10]}"

@@ -1,0 +1,156 @@
+"""Exploring: generations of joint candidates, each estimated, the most promising networks trained shortly.
+
+genotype -> space.network -> NetSpec -> tasks.estimate_candidate -> measures     (every candidate)
+  -> tasks.train_candidate("short") -> accuracy                                  (promoted)
+  -> tasks.synthesise -> reported measures             (one a generation, when a vendor's tool is installed)
+  -> archive -> strategy.tell
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from flow import search, tasks
+from flow.search import pareto
+from flow.space.network import NetSpec
+from flow.study import GENERATION, Candidate, Study
+from flow.workers import Failed, Pool, Task
+
+SHARE = 0.3  # of the time limit
+PROMOTED = 4  # networks trained shortly in each generation
+SYNTHESIS_S = 7200.0  # time limit of one synthesis
+
+
+def explore(study: Study, pool: Pool) -> None:
+    """Generations of joint candidates until the trials or the time for exploring are used up."""
+    study.replay()
+    while (start := complete(study)) < study.config.trials:
+        if study.elapsed() > SHARE * study.config.time_s and study.state.short:
+            study.note("time for exploring is used up")
+            break
+        numbers = range(start, min(start + GENERATION, study.config.trials))
+        missing = [n for n in numbers if n not in study.state.candidates]
+        try:
+            genotypes = study.strategy.ask(len(missing))
+        except search.Exhausted:
+            study.note("the space is exhausted")
+            break
+        fresh = [study.candidate(n, g) for n, g in zip(missing, genotypes, strict=False)]
+        estimate(study, pool, fresh)
+        promote(study, pool, start)
+        verify(study, pool, fresh)
+        tell(study, fresh)
+        progress(study)
+
+
+def complete(study: Study) -> int:
+    """First number of the generation to work on: all before it are told."""
+    told = len(study.state.candidates)
+    while told and told - 1 not in study.state.candidates:
+        told -= 1
+    return told // GENERATION * GENERATION
+
+
+def estimate(study: Study, pool: Pool, batch: list[Candidate]) -> None:
+    work = [
+        Task(str(c.number), tasks.estimate_candidate, (c.spec.json(), c.clock_mhz, c.budget, study.settings), 300)
+        for c in batch
+    ]
+    by_key = {str(c.number): c for c in batch}
+    for outcome in pool.run(work):
+        c = by_key[outcome.key]
+        if isinstance(outcome, Failed):
+            c.result = {"feasible": False, "violation": 1e6, "violations": [], "objectives": {}, "seconds": 0.0,
+                        "failure": outcome.reason}  # fmt: skip
+            study.note(f"candidate {c.number} failed: {outcome.reason}")
+        else:
+            c.result = outcome.value
+        study.state.candidates[c.number] = c
+
+
+def promote(study: Study, pool: Pool, start: int) -> None:
+    """Train the networks whose optimistic point would add most to the hypervolume, the most promising first.
+
+    The choice is journalled before it is carried out, so that a resumed run makes the same one.
+    """
+    for record in study.archive.of("promotion"):
+        if record["start"] == start:
+            chosen = [study.state.specs[d] for d in record["networks"]]
+            break
+    else:
+        chosen = promising(study)
+        study.archive.append({"kind": "promotion", "start": start, "networks": [s.digest for s in chosen]})
+    fresh = [s for s in chosen if s.digest not in study.state.short]
+    study.train(pool, fresh, "short", {s.digest: 1.0 for s in fresh})
+
+
+def promising(study: Study) -> list[NetSpec]:
+    """Untrained networks by the hypervolume that mean + one deviation of their predicted accuracy would add."""
+    feasible = [c for _, c in sorted(study.state.candidates.items()) if c.feasible]
+    chosen: list[NetSpec] = []
+    for _ in range(PROMOTED):
+        done = set(study.state.short) | {s.digest for s in chosen}
+        fresh = [c for c in feasible if c.spec.digest not in done]
+        if not fresh:
+            break
+        mean, deviation = study.accuracies([c.spec for c in fresh])
+        optimistic = study.points(fresh, np.minimum(mean + deviation, 1.0))
+        known = [c for c in feasible if c.spec.digest in done]
+        have = study.points(known, study.accuracies([c.spec for c in known])[0]) if known else np.empty((0, 3))
+        front = have[pareto.nondominated(have)] if len(have) else have
+        base = pareto.hypervolume(front, study.reference()) if len(front) else 0.0
+        gains = [pareto.hypervolume(np.vstack([front, p[None]]), study.reference()) - base for p in optimistic]
+        best = max(range(len(fresh)), key=lambda i: (gains[i], float(mean[i]), -fresh[i].number))
+        chosen.append(fresh[best].spec)
+    return chosen
+
+
+def verify(study: Study, pool: Pool, fresh: list[Candidate]) -> None:
+    """With a vendor's tool: synthesise the generation's most promising trained candidate and believe the report."""
+    ready = [c for c in fresh if c.feasible and c.spec.digest in study.state.pace]
+    if study.tool is None or not ready:
+        return
+    values = study.points(ready, np.array([study.state.short[c.spec.digest] for c in ready]))
+    worth = [pareto.hypervolume(v[None], study.reference()) for v in values]
+    c = ready[int(np.argmax(worth))]
+    folder = study.folder / "synthesis" / f"{c.number:04d}"
+    arguments = (str(study.checkpoint(c.spec.digest, "short")), c.clock_mhz, c.budget, study.settings, str(folder))
+    for outcome in pool.run([Task(str(c.number), tasks.synthesise, arguments, SYNTHESIS_S)]):
+        study.judged(outcome, c.result, f"candidate {c.number}")
+
+
+def tell(study: Study, batch: list[Candidate]) -> None:
+    """Journal the generation and tell the strategy."""
+    feasible = [c for c in batch if c.feasible]
+    accuracy = dict(zip(
+        (c.number for c in feasible), study.accuracies([c.spec for c in feasible])[0] if feasible else [], strict=True
+    ))  # fmt: skip
+    told = []
+    for c in batch:
+        record = {
+            "kind": "trial",
+            "trial": c.number,
+            "genotype": study.space.dumps(c.genotype),
+            "network": c.spec.digest,
+            "clock_mhz": c.clock_mhz,
+            "budget": c.budget,
+            "accuracy": float(accuracy[c.number]) if c.feasible else None,
+            "trained": c.spec.digest in study.state.short,
+            **c.result,
+        }
+        study.archive.append(record)
+        told.append(study.trial(c, record["accuracy"]))
+    study.strategy.tell(told)
+
+
+def progress(study: Study) -> None:
+    done = list(study.state.candidates.values())
+    good = [c for c in done if c.feasible]
+    best = max(study.state.short.values(), default=0.0)
+    fastest = min((c.result["objectives"]["latency_ms"] for c in good), default=math.nan)
+    study.note(
+        f"{len(done)}/{study.config.trials} candidates estimated, {len(good)} fit; {len(study.state.short)} networks "
+        f"trained shortly, best {best:.4f}; lowest latency {fastest:.4g} ms (estimate)"
+    )

@@ -1,0 +1,107 @@
+"""What a run leaves for people: front.json and report.html, every number with where it comes from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flow import __version__
+from flow.config import OBJECTIVES
+from flow.files import write_atomic
+from flow.front import write_front
+
+if TYPE_CHECKING:
+    from flow.study import Candidate, Study
+
+
+def environment() -> dict[str, Any]:
+    """What a run runs on."""
+    packages = ("torch", "onnx", "onnxruntime", "numpy", "hls4ml", "networkx", "jinja2")
+    return {
+        "coexplore": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cores": os.cpu_count() or 1,
+        "packages": {p: metadata.version(p) for p in packages},
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def write(study: Study, proofs: list[dict[str, Any]]) -> dict[str, Any]:
+    """front.json and report.html of a run whose front points are proved. Returns the front."""
+    from flow.report import html
+
+    points = [point(study, p) for p in proofs]
+    reference = {"accuracy": 1.0 / study.classes, "latency_ms": 1000.0, "utilisation": 1.0}
+    trials = len(study.state.candidates) + sum(len(r["results"]) for r in study.archive.of("refine"))
+    front = write_front(study.folder, list(OBJECTIVES), [reference[k] for k in OBJECTIVES], points, trials)
+    seen = [shown(study, c) for _, c in sorted(study.state.candidates.items())]
+    write_atomic(study.folder / "report.html", html.render(front, seen, meta(study, points)).encode())
+    return front
+
+
+def point(study: Study, p: dict[str, Any]) -> dict[str, Any]:
+    """One front point."""
+    result = p["result"]
+    measured = result.get("fidelity", "estimate")
+    fidelity = {k: measured for k in result["objectives"]} | {"accuracy": "validation", "test_accuracy": "test"}
+    layers = result["layers"]
+    return {
+        "trial": int(Path(p["directory"]).name.split("-")[0]),
+        "objectives": {"accuracy": p["accuracy"], "test_accuracy": result["test_accuracy"], **result["objectives"]},
+        "fidelity": fidelity,
+        "directory": p["directory"],
+        "network": p["network"],
+        "clock_mhz": p["clock_mhz"],
+        "budget": p["budget"],
+        "csim": result["csim"],
+        "bound": result["bound"],
+        "layers": layers,
+        "resources": {k: result["objectives"][k] for k in study.board.available.json()},
+        "available": study.board.available.json(),
+    }
+
+
+def shown(study: Study, c: Candidate) -> dict[str, Any]:
+    """One estimated candidate."""
+    objectives = dict(c.result["objectives"])
+    fidelity = {k: c.result.get("fidelity", "estimate") for k in objectives}
+    if c.feasible:
+        objectives["accuracy"] = float(study.accuracies([c.spec])[0][0])
+        fidelity["accuracy"] = "trained" if c.spec.digest in study.state.short else "predicted"
+    weighted = sum(layer.weighted for layer in c.spec.layers)
+    return {
+        "trial": c.number,
+        "objectives": objectives,
+        "fidelity": fidelity,
+        "feasible": c.feasible,
+        "violations": c.result.get("violations", []),
+        "summary": f"{weighted} layers with weights, {c.spec.params} parameters, {c.spec.macs} products, "
+        f"{c.budget:g} of the board",
+        "trained": c.spec.digest in study.state.short,
+        "seconds": c.result.get("seconds", 0.0),
+    }
+
+
+def meta(study: Study, points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The page's head and foot."""
+    best = max(points, key=lambda p: p["objectives"]["accuracy"])["directory"] if points else ""
+    place = study.folder / best
+    return {
+        "board": study.board.name,
+        "data": study.config.data,
+        "space": study.config.space,
+        "strategy": study.config.strategy,
+        "seed": study.config.seed,
+        "version": __version__,
+        "commands": [f"flow csim {place}", f"flow synth {place}"],
+        "config": study.settings,
+        "environment": study.archive.environment,
+        "started": study.archive.environment.get("started", ""),
+        "seconds": study.elapsed(),
+    }

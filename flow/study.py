@@ -1,0 +1,261 @@
+"""What one search run knows and does in one folder: its configuration, journal, candidates and trained networks.
+
+Every result is journalled before it is used, and every decision depends on the journal, the configuration and the seed
+alone: resuming is replaying.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flow import board as boards
+from flow import search, space, tasks
+from flow.archive import Archive
+from flow.config import OBJECTIVES, Config
+from flow.search.predictor import Predictor, fit
+from flow.space.network import NetSpec, from_json
+from flow.toolchain import vendor
+from flow.workers import Done, Failed, Pool, Task
+
+Say = Callable[[str], None]
+GENERATION = 24  # candidates asked for at once
+
+
+class RunError(ValueError):
+    """A run that cannot start or found nothing; one line."""
+
+
+@dataclass
+class Candidate:
+    """A joint candidate: network, hardware and what is known of both."""
+
+    number: int
+    genotype: Any
+    spec: NetSpec
+    clock_mhz: float
+    budget: float
+    result: dict[str, Any]
+
+    @property
+    def feasible(self) -> bool:
+        return bool(self.result["feasible"])
+
+
+@dataclass
+class State:
+    """Everything the search knows, rebuilt from the journal on resume."""
+
+    candidates: dict[int, Candidate] = field(default_factory=dict)
+    short: dict[str, float] = field(default_factory=dict)  # network digest -> validation accuracy
+    pace: dict[str, float] = field(default_factory=dict)  # network digest -> seconds per image and epoch
+    full: dict[str, float] = field(default_factory=dict)
+    specs: dict[str, NetSpec] = field(default_factory=dict)
+
+
+class TextSpace:
+    """A space with genotypes as text keys, as strategies compare them."""
+
+    def __init__(self, inner: space.Space) -> None:
+        self.inner = inner
+        self.sample, self.mutate, self.crossover = inner.sample, inner.mutate, inner.crossover
+        self.features = inner.features
+
+    def dumps(self, genotype: Any) -> str:
+        return json.dumps(self.inner.dumps(genotype), sort_keys=True, separators=(",", ":"))
+
+    def loads(self, text: str) -> Any:
+        return self.inner.loads(json.loads(text))
+
+
+class Study:
+    """One search in one folder."""
+
+    def __init__(self, config: Config, archive: Archive, say: Say) -> None:
+        self.config, self.archive, self.say = config, archive, say
+        self.folder = archive.run_dir
+        self.board = boards.load(config.board)
+        self.settings = config.dict()
+        clock = config.clock_mhz or self.board.clock_mhz
+        options = space.Options(
+            weight_bits=config.weight_bits,
+            activation_bits=config.activation_bits,
+            max_clock_mhz=clock,
+            clocks_mhz=(clock,),
+        )
+        self.space = space.load(config.space, options)
+        data = tasks.dataset(config.data, config.data_dir)
+        self.shape, self.classes = data.input_shape, len(data.classes)
+        self.images = len(data.train_x)
+        own = {"batch": GENERATION} if config.strategy in search.names() else {}
+        self.strategy = search.load(config.strategy, TextSpace(self.space), config.seed, len(OBJECTIVES), **own)
+        self.tool = vendor.choose(config.toolchain)
+        self.state = State()
+        self.started = time.monotonic()
+        self.spent = sum(float(r.get("elapsed", 0)) for r in archive.of("time"))
+
+    def elapsed(self) -> float:
+        """Seconds worked on this run, earlier sessions counted."""
+        return self.spent + time.monotonic() - self.started
+
+    def note(self, text: str) -> None:
+        self.say(f"[{self.elapsed():6.1f} s] {text}")
+
+    def candidate(self, number: int, genotype: Any) -> Candidate:
+        spec = self.space.network(genotype, self.shape, self.classes)
+        self.state.specs[spec.digest] = spec
+        hardware = self.space.hardware(genotype)
+        return Candidate(number, genotype, spec, hardware.clock_mhz, hardware.budget, {})
+
+    def features(self, specs: list[NetSpec]) -> np.ndarray:
+        """Per network: logarithms of work and size, depth, widths and bit widths; the genotype itself is not needed."""
+        rows = []
+        for s in specs:
+            weighted = [layer for layer in s.layers if layer.weighted]
+            bits = [(layer.weight_bits, layer.activation_bits) for layer in weighted]
+            wide = [layer.out_channels for layer in weighted]
+            shapes = s.shapes()
+            rows.append([
+                math.log(s.macs), math.log(s.params), len(weighted), sum(layer.groups > 1 for layer in weighted),
+                float(np.mean([b[0] for b in bits])), float(np.mean([b[1] for b in bits])), min(b[0] for b in bits),
+                min(b[1] for b in bits), math.log(max(wide)), math.log(min(wide)),
+                math.log(max(1, shapes[max(0, len(shapes) - 3)][1])), sum(layer.kernel for layer in weighted),
+                sum(layer.kind == "add" for layer in s.layers),
+            ])  # fmt: skip
+        return np.array(rows, float)
+
+    def predictor(self) -> Predictor | None:
+        known = sorted(self.state.short)
+        if len(known) < 3:
+            return None
+        return fit(self.features([self.state.specs[d] for d in known]), np.array([self.state.short[d] for d in known]))
+
+    def accuracies(self, specs: list[NetSpec]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and uncertainty of each network's short-training accuracy; measured ones have none."""
+        model = self.predictor()
+        if model is None:
+            # Before anything is trained, size stands in: the field's baseline proxy.
+            size = np.array([math.log(s.params) for s in specs])
+            return 0.5 + 0.02 * size, np.full(len(specs), 0.1)
+        mean, deviation = model.predict(self.features(specs))
+        for i, s in enumerate(specs):
+            if s.digest in self.state.short:
+                mean[i], deviation[i] = self.state.short[s.digest], 0.0
+        return np.clip(mean, 0.0, 1.0), deviation
+
+    def points(self, candidates: list[Candidate], accuracy: np.ndarray) -> np.ndarray:
+        """Minimised (-accuracy, log10 latency, utilisation)."""
+        rows = [
+            (-a, math.log10(c.result["objectives"]["latency_ms"]), c.result["objectives"]["utilisation"])
+            for c, a in zip(candidates, accuracy, strict=True)
+        ]
+        return np.array(rows, float).reshape(-1, 3)
+
+    def reference(self) -> tuple[float, float, float]:
+        """Chance accuracy, 1 s, the whole board."""
+        return (-1.0 / self.classes, 3.0, 1.0)
+
+    def train(self, pool: Pool, specs: list[NetSpec], recipe: str, shares: dict[str, float]) -> None:
+        """Train networks in parallel; accuracies and paces go to the state and the journal."""
+        work = []
+        for s in specs:
+            arguments = (s.json(), self.settings, recipe, shares[s.digest], str(self.checkpoint(s.digest, recipe)))
+            work.append(Task(s.digest, tasks.train_candidate, arguments, 4 * self.config.time_s + 600))
+        for outcome in pool.run(work):
+            record: dict[str, Any] = {"kind": "train", "network": outcome.key, "recipe": recipe}
+            if isinstance(outcome, Failed):
+                record |= {"diverged": True, "reason": outcome.reason, "seconds": outcome.seconds}
+            else:
+                record |= outcome.value
+            record["spec"] = self.state.specs[outcome.key].json()
+            self.archive.append(record)
+            self.learn(record)
+            if recipe == "full":
+                got = record.get("val_accuracy")
+                said = f"validation accuracy {got:.4f}" if got is not None else "diverged"
+                self.note(f"trained {outcome.key[:8]} fully in {record['seconds']:.0f} s: {said}")
+
+    def learn(self, record: dict[str, Any]) -> None:
+        """Take a training record into the state. A diverged network counts as a guess."""
+        digest = record["network"]
+        accuracy = float(record.get("val_accuracy", 1.0 / self.classes))
+        (self.state.short if record["recipe"] == "short" else self.state.full)[digest] = accuracy
+        if not record["diverged"] and record["recipe"] == "short":
+            self.state.pace[digest] = record["seconds"] / max(1, record["epochs"] * record["images"])
+
+    def checkpoint(self, digest: str, recipe: str) -> Path:
+        folder: Path = self.folder / "networks"
+        folder.mkdir(exist_ok=True)
+        return folder / f"{digest}-{recipe}.npz"
+
+    def trial(self, c: Candidate, accuracy: float | None) -> search.Trial:
+        if accuracy is None or not c.feasible:
+            return search.Trial(c.number, c.genotype, (math.inf,) * 3, max(c.result["violation"], 1e-9))
+        o = c.result["objectives"]
+        return search.Trial(c.number, c.genotype, (-accuracy, math.log10(o["latency_ms"]), o["utilisation"]))
+
+    def replay(self) -> None:
+        """Rebuild state and strategy from the journal."""
+        told = []
+        for record in self.archive.records:
+            if record["kind"] == "train":
+                if record["network"] not in self.state.specs:
+                    self.state.specs[record["network"]] = from_json(record["spec"])
+                self.learn(record)
+            elif record["kind"] == "trial":
+                c = self.candidate(record["trial"], self.space.loads(record["genotype"]))
+                keys = (
+                    "feasible",
+                    "violation",
+                    "violations",
+                    "objectives",
+                    "seconds",
+                    "failure",
+                    "gap",
+                    "fidelity",
+                    "tool",
+                )
+                c.result = {k: record[k] for k in keys if k in record}
+                self.state.candidates[c.number] = c
+                told.append(self.trial(c, record["accuracy"]))
+        if told:
+            self.strategy.tell(told)
+            self.note(f"resumed with {len(told)} candidates and {len(self.state.short)} trained networks")
+
+    def judged(self, outcome: Done | Failed, result: dict[str, Any], name: str) -> bool:
+        """Put reported numbers in the place of estimated ones; the journal keeps both."""
+        record: dict[str, Any] = {"kind": "tool", "candidate": name, "estimated": dict(result["objectives"])}
+        if isinstance(outcome, Failed):
+            self.archive.append(record | {"reason": outcome.reason})
+            self.note(f"{name}: synthesis failed, the estimate stands: {outcome.reason}")
+            return False
+        self.archive.append(record | {"reported": outcome.value})
+        result["objectives"] = {**result["objectives"], **outcome.value["objectives"]}
+        result["fidelity"] = outcome.value["fidelity"]
+        result["tool"] = outcome.value["tool"]
+        limits = [v for v in outcome.value["violations"]]
+        if limits and "feasible" in result:
+            result |= {"feasible": False, "violations": limits, "violation": outcome.value["violation"]}
+        self.note(f"{name}: {outcome.value['tool']} reports {outcome.value['objectives']['latency_ms']:.4g} ms "
+                  f"(estimated {record['estimated']['latency_ms']:.4g} ms)")  # fmt: skip
+        return True
+
+    def nothing_fits(self) -> str:
+        short: dict[str, tuple[float, float]] = {}
+        for c in self.state.candidates.values():
+            for v in c.result.get("violations", []):
+                now = short.get(v["resource"])
+                if now is None or v["used"] < now[0]:
+                    short[v["resource"]] = (v["used"], v["available"])
+        said = "; ".join(f"{k}: at least {u:g} needed, {a:g} available" for k, (u, a) in sorted(short.items()))
+        return (
+            f"no candidate fits {self.board.name} within the limits ({said or 'none was estimated'}): raise "
+            "--max-utilisation, relax --max-latency-ms or --min-fps, or take a larger board"
+        )
