@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from flow.board import Board, Resources
 from flow.fixed import IntArray, Quant
@@ -15,8 +15,7 @@ Multiplier = Literal["lut", "dsp", "packed"]
 Storage = Literal["lutram", "bram", "uram"]
 
 
-@dataclass(frozen=True)
-class Folding:
+class Folding(NamedTuple):
     """How a node is spread over hardware: the parameters a mapper chooses for a block.
 
     ``pe`` output lanes, ``simd`` inputs a cycle for each of them, ``lanes`` channels a beat of the input window,
@@ -32,11 +31,10 @@ class Folding:
     memory: Storage = "lutram"
 
     def json(self) -> dict[str, Any]:
-        return asdict(self)
+        return self._asdict()
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """A legal folding with its cost: ``cycles`` between images and the resources of the whole stage."""
 
     folding: Folding

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -82,75 +83,101 @@ def folds(la: Layer, f: Folding) -> Folds:
     return Folds(nf, sf, beat_size // f.simd, beat_size, la.vectors * la.groups * nf * sf)
 
 
-def depth(la: Layer, f: Folding) -> int:
+def depth(la: Layer, simd: int, mult: Multiplier, ultra: bool) -> int:
     """Pipeline depth: read, weights, products, accumulate, round, write."""
-    chain = 1
-    if f.mult == "packed":
-        pack = mac.packing(la.weights, la.x_range, 27)
-        chain = pack.chain if pack else 1
-    return 2 + mac.latency(f.simd, f.mult, chain) + 1 + la.rounding.latency + 1
+    pack = mac.packing(la.weights, la.x_range, mac.wide_port(ultra)) if mult == "packed" else None
+    return 2 + mac.latency(simd, mult, pack.chain if pack else 1) + 1 + la.rounding.latency + 1
 
 
-@lru_cache(maxsize=65536)
-def unit_cost(la: Layer, pe: int, simd: int, beats_kept: int, beat_bits: int, mult: Multiplier, memory: Storage, ultra: bool) -> Resources:  # fmt: skip
-    """Matrix-vector unit: products, weights, bias and rounding tables, the kept vector, accumulators, control."""
-    nf, sf = la.outputs // pe, la.inputs * la.kernel // simd
-    words, wb = la.groups * nf * sf, max(bits_for(*la.weights)[0], 1)
-    r = la.rounding
-    total = mac.dot_cost(pe, simd, la.weights, la.x_range, r.acc_bits, mult, ultra)
-    if words > 1:
-        total += laws.memory(words, pe * simd * wb, kind=memory) + laws.register(pe * simd * wb)
-    rows = la.groups * nf
-    if rows > 1:
-        total += laws.memory(rows, pe * r.table_bits, kind="lutram")
-    if nf > 1:
-        kept = laws.memory(beats_kept, beat_bits, rom=False) if beats_kept > 1 else laws.register(beat_bits)
-        total += kept + laws.select(beat_bits)
-    if beat_bits > simd * la.x.bits:  # SIMD slices out of a wide beat
-        total += laws.mux(beat_bits // (simd * la.x.bits), simd * la.x.bits)
-    per_lane = r.cost + laws.adder(r.acc_bits) + laws.select(r.acc_bits) + laws.register(r.acc_bits)
-    return total + per_lane.times(pe) + control(6) + laws.register(beat_bits)
+def lane_cost(la: Layer, pe: int) -> Resources:
+    """What ``pe`` output lanes need whatever feeds them: bias and rounding tables, accumulators, rounding, control."""
+    r, rows = la.rounding, la.groups * (la.outputs // pe)
+    lane = r.cost + laws.adder(r.acc_bits) + laws.select(r.acc_bits) + laws.register(r.acc_bits)
+    tables = laws.memory(rows, pe * r.table_bits, kind="lutram") if rows > 1 else Resources()
+    return lane.times(pe) + tables + control(6)
+
+
+def weight_cost(la: Layer, pe: int, simd: int, memory: Storage) -> Resources:
+    """Weight memory, read whole every cycle, and the register behind it; constants when there is one word only."""
+    words = la.groups * (la.outputs // pe) * (la.inputs * la.kernel // simd)
+    width = pe * simd * bits_for(*la.weights)[0]
+    return laws.memory(words, width, kind=memory) + laws.register(width) if words > 1 else Resources()
+
+
+def feed_cost(la: Layer, pe: int, simd: int, beat_size: int) -> Resources:
+    """Input beat register, the vector kept for later output folds, slices of SIMD inputs out of a wider beat."""
+    bits = beat_size * la.x.bits
+    total = laws.register(bits)
+    if la.outputs > pe:
+        beats = la.inputs * la.kernel // beat_size
+        total += laws.memory(beats, bits, rom=False) if beats > 1 else laws.register(bits)
+        total += laws.select(bits)
+    if beat_size > simd:
+        total += laws.mux(beat_size // simd, simd * la.x.bits)
+    return total
+
+
+def unit_cost(la: Layer, f: Folding, beat_size: int, ultra: bool) -> Resources:
+    """The matrix-vector unit."""
+    dots = mac.dot_cost(f.pe, f.simd, la.weights, la.x_range, la.rounding.acc_bits, f.mult, ultra)
+    parts = lane_cost(la, f.pe) + weight_cost(la, f.pe, f.simd, f.memory)
+    return dots + parts + feed_cost(la, f.pe, f.simd, beat_size)
+
+
+class Head(NamedTuple):
+    """A way to bring windows to the unit: mode, channel lanes, elements of a beat, interval and cost of the unit."""
+
+    mode: str
+    lanes: int
+    beat: int
+    cycles: int
+    cost: Resources
+
+
+def heads(la: Layer) -> dict[int, list[Head]]:
+    """All ways to feed the unit, by the SIMD widths that they can feed."""
+    g = la.geometry
+    modes = ["none"] if g is None else ["serial", "parallel"] if window.parallel_legal(g) else ["serial"]
+    found: dict[int, list[Head]] = {}
+    for mode in modes:
+        for lanes in divisors(la.lanes_of):
+            beat_size = lanes * (la.kernel if mode == "parallel" else 1)
+            cycles, cost = 0, Resources()
+            if g is not None:
+                cycles = stage_cycles((window.iterations(g, lanes, mode), window.DEPTH[mode]))
+                cost = window.cost(g, lanes, mode, la.x.bits)
+            for simd in divisors(beat_size) if mode == "parallel" else [lanes]:
+                if simd >= lanes:
+                    found.setdefault(simd, []).append(Head(mode, lanes, beat_size, cycles, cost))
+    return found
 
 
 @lru_cache(maxsize=16384)
 def layer_options(la: Layer, ultra: bool, uram: bool) -> tuple[Option, ...]:
     """Every undominated legal folding."""
-    modes = ["none"] if la.geometry is None else ["serial"]
-    if la.geometry is not None and window.parallel_legal(la.geometry):
-        modes.append("parallel")
     found: list[Option] = []
-    for mode in modes:
-        for lanes in divisors(la.lanes_of):
-            beat_size = lanes * (la.kernel if mode == "parallel" else 1)
-            simds = [d for d in divisors(beat_size) if d >= lanes] if mode == "parallel" else [lanes]
-            for simd in simds:
-                for pe in divisors(la.outputs):
-                    found += unit_options(la, mode, lanes, simd, pe, beat_size, ultra, uram)
+    packed = mac.packing(la.weights, la.x_range, mac.wide_port(ultra)) is not None
+    feeds = heads(la)
+    for pe in divisors(la.outputs):
+        mults: list[Multiplier] = ["lut", "dsp", "packed"] if packed and pe % 2 == 0 else ["lut", "dsp"]
+        lanes_part = lane_cost(la, pe)
+        for simd, choices in feeds.items():
+            nf, sf = la.outputs // pe, la.inputs * la.kernel // simd
+            memories: list[Storage] = ["lutram"]
+            if la.groups * nf * sf > 16:
+                memories += ["bram", "uram"] if uram else ["bram"]
+            stores = [(m, weight_cost(la, pe, simd, m)) for m in memories]
+            fronts = [(h, h.cost + feed_cost(la, pe, simd, h.beat)) for h in choices]
+            for mult in mults:
+                dots = mac.dot_cost(pe, simd, la.weights, la.x_range, la.rounding.acc_bits, mult, ultra) + lanes_part
+                unit = stage_cycles((la.vectors * la.groups * nf * sf, depth(la, simd, mult, ultra)))
+                for memory, store in stores:
+                    base = dots + store
+                    found += [
+                        Option(Folding(pe, simd, h.lanes, h.mode, mult, memory), max(unit, h.cycles), base + front)
+                        for h, front in fronts
+                    ]
     return undominated(found)
-
-
-def unit_options(
-    la: Layer, mode: str, lanes: int, simd: int, pe: int, beat_size: int, ultra: bool, uram: bool
-) -> list[Option]:
-    """The multiplier and memory choices of one folding."""
-    mults: list[Multiplier] = ["lut", "dsp"]
-    if pe % 2 == 0 and mac.packing(la.weights, la.x_range, mac.wide_port(ultra)):
-        mults.append("packed")
-    words = la.groups * (la.outputs // pe) * (la.inputs * la.kernel // simd)
-    memories: list[Storage] = ["lutram"] if words <= 16 else ["lutram", "bram", "uram"] if uram else ["lutram", "bram"]
-    out = []
-    for mult in mults:
-        f = Folding(pe, simd, lanes, mode, mult, "lutram")
-        k = folds(la, f)
-        cycles, extra = stage_cycles((k.iterations, depth(la, f))), Resources()
-        if la.geometry is not None:
-            cycles = max(cycles, stage_cycles((window.iterations(la.geometry, lanes, mode), window.DEPTH[mode])))
-            extra = window.cost(la.geometry, lanes, mode, la.x.bits)
-        for memory in memories:
-            args = (la, pe, simd, k.sf // k.sub, beat_size * la.x.bits, mult, memory, ultra)
-            folding = Folding(pe, simd, lanes, mode, mult, memory)
-            out.append(Option(folding, cycles, unit_cost(*args) + extra))
-    return out
 
 
 def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
@@ -203,8 +230,8 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         inputs=(inputs,),
         outputs=(outputs,),
         iterations=k.iterations,
-        depth=depth(la, f),
-        resources=unit_cost(la, f.pe, f.simd, k.sf // k.sub, inputs.width, f.mult, f.memory, ultra),
+        depth=depth(la, f.simd, f.mult, ultra),
+        resources=unit_cost(la, f, inputs.lanes, ultra),
         memories=(
             Memory("weights", weights, w_bits, w_signed, impl),
             Memory("bias", op.bias.reshape(rows, f.pe), b_bits, b_signed, "lutram" if rows > 1 else "registers"),

@@ -5,7 +5,7 @@ PE channels and UNROLL kernel positions a cycle: an output pixel takes (C / PE) 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -110,7 +110,7 @@ def layer_options(la: Layer, ultra: bool) -> tuple[Option, ...]:
                     beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
                     for memory in STORAGE:
                         cost = unit_cost(la, pe, unroll, beat_bits, mult, memory, ultra) + extra
-                        found.append(Option(replace(f, memory=memory), cycles, cost))
+                        found.append(Option(f._replace(memory=memory), cycles, cost))
     return undominated(found)
 
 

@@ -20,14 +20,13 @@ def undominated(options: Iterable[Option]) -> tuple[Option, ...]:
 
     Ties keep the first in order of (cycles, resources, folding), so the answer does not depend on enumeration order.
     """
-    pool = sorted(options, key=lambda o: (o.cycles, o.resources.tuple, str(o.folding)))
-    cost = np.array([(o.cycles, *o.resources.tuple) for o in pool], np.int64)
+    pool = sorted(options, key=lambda o: (o[1], o[2], o[0]))
+    cost = np.array([(o.cycles, *o.resources) for o in pool], np.int64)
     kept: list[int] = []
-    table = np.empty_like(cost)
-    for i, row in enumerate(cost):
-        n = len(kept)
-        if n and bool((table[:n] <= row).all(1).any()):
-            continue
-        table[n] = row
-        kept.append(i)
+    left = np.arange(len(pool))
+    # In this order an option can only be dominated by an earlier one: the first left is undominated.
+    while len(left):
+        first = left[0]
+        kept.append(int(first))
+        left = left[~np.all(cost[left] >= cost[first], axis=1)]
     return tuple(pool[i] for i in kept)

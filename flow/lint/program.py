@@ -18,6 +18,7 @@ from flow.lint.clang import library, relative
 from flow.lint.source import Project
 
 Cursor = Any
+Key = tuple[int, int, str]
 BINARY = (" ptrmem ptrmem * / % + - << >> <=> < > <= >= == != & ^ | && || = *= /= %= += -= <<= >>= &= ^= |= ,").split(" ")
 UNARY = " ++ -- ++ -- & * + - ~ !".split(" ")
 STATEMENTS = {
@@ -36,7 +37,7 @@ REFERENCES = {"TYPE_REF", "TEMPLATE_REF", "NAMESPACE_REF", "OVERLOADED_DECL_REF"
 class Decl:
     """A variable: its type as clang spells it, array dimensions (outermost first), and the element's array fields."""
 
-    key: int
+    key: Key
     name: str
     type: str  # canonical spelling
     dims: tuple[int, ...]
@@ -78,7 +79,7 @@ class Node:
 class Function:
     """A definition, instantiated where it is a template."""
 
-    key: int
+    key: Key
     name: str
     file: str
     line: int
@@ -98,6 +99,20 @@ def canonical(kind: Any) -> str:
     return re.sub(r"\bconst\b\s*|\s*&+$", "", str(kind.get_canonical().spelling)).strip()
 
 
+def key_of(cursor: Cursor) -> Key:
+    """Identity of a declaration. libclang's hash has 32 bits, so the place and name keep collisions apart."""
+    return (cursor.hash, cursor.location.offset, str(cursor.spelling))
+
+
+def implicit(cursor: Cursor) -> bool:
+    """A member function that the compiler wrote: it stands where its class stands."""
+    owner = cursor.semantic_parent
+    return owner is not None and (owner.location.offset, owner.location.line) == (
+        cursor.location.offset,
+        cursor.location.line,
+    )
+
+
 class Program:
     """Converts cursors on demand and remembers them."""
 
@@ -105,8 +120,8 @@ class Program:
         self.project = project
         self.unit = unit
         self.lib = library()
-        self._functions: dict[int, Function | None] = {}
-        self._decls: dict[int, Decl] = {}
+        self._functions: dict[Key, Function | None] = {}
+        self._decls: dict[Key, Decl] = {}
         self._files: dict[str, str | None] = {}
 
     def file(self, cursor: Cursor) -> str | None:
@@ -151,9 +166,9 @@ class Program:
     def function(self, cursor: Cursor) -> Function | None:
         """The definition behind a declaration or reference; None outside the project or without a body."""
         definition = cursor if cursor.is_definition() else cursor.get_definition()
-        if definition is None or self.file(definition) is None:
+        if definition is None or self.file(definition) is None or implicit(definition):
             return None
-        key = definition.hash
+        key = key_of(definition)
         if key not in self._functions:
             self._functions[key] = None
             bodies = [c for c in definition.get_children() if c.kind.name == "COMPOUND_STMT"]
@@ -178,12 +193,12 @@ class Program:
         return None
 
     def decl(self, cursor: Cursor) -> Decl:
-        key = cursor.hash
+        key = key_of(cursor)
         if key not in self._decls:
             self._decls[key] = self._decl(cursor, key)
         return self._decls[key]
 
-    def _decl(self, cursor: Cursor, key: int) -> Decl:
+    def _decl(self, cursor: Cursor, key: Key) -> Decl:
         kind = cursor.type
         spelled = str(kind.spelling)
         dims = tuple(int(n) for n in re.findall(r"\[(\d+)\]", spelled[len(spelled.rstrip("[]0123456789")) :]))
@@ -319,7 +334,8 @@ class Program:
         name = cursor.spelling
         if kind == "CONVERSION_FUNCTION":
             return Node("cast", line, (self._object(cursor, line),), type=result)
-        if name.startswith("operator") and not name[8:9].isalnum() and self.file_of(target) is None:
+        foreign = target is None or self.file(target) is None or implicit(target)
+        if name.startswith("operator") and not name[8:9].isalnum() and foreign:
             op = name[8:]
             if op.endswith("=") and op not in ("==", "!=", "<=", ">="):
                 return Node("assign", line, tuple(arguments[:2]), op, type=result)
@@ -327,7 +343,7 @@ class Program:
                 return Node("step", line, tuple(arguments[:1]), op, type=result)
             if op not in ("[]", "()"):
                 return Node("op", line, tuple(arguments), op, type=result)
-        if kind == "CXX_METHOD" and not name.startswith("operator"):
+        if kind == "CXX_METHOD" and not name.startswith("operator") and not target.is_static_method():
             return Node("method", line, (self._object(cursor, line), *arguments), name, type=result, callee=target)
         return Node("call", line, tuple(arguments), name, type=result, callee=target)
 
@@ -338,9 +354,6 @@ class Program:
             return Node("this", line)
         node = self.node(callee)
         return node.kids[0] if node.kind == "member" and node.kids else node
-
-    def file_of(self, target: Cursor) -> str | None:
-        return None if target is None else self.file(target)
 
 
 def body_of(node: Node) -> Node:

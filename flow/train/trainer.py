@@ -34,11 +34,11 @@ class Recipe:
     epochs_float: int
     epochs_qat: int
     subset: int = 0
-    batch: int = 128
-    lr: float = 4e-3
+    batch: int = 64
+    lr: float = 0.01
     lr_qat: float = 1e-3
     weight_decay: float = 0.02
-    label_smoothing: float = 0.1
+    label_smoothing: float = 0.05
     augment: bool = True
 
 
