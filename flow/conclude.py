@@ -19,6 +19,7 @@ from flow.study import Candidate, RunError, Study
 from flow.workers import Done, Failed, Pool, Task
 
 FINALISTS = 12  # networks trained fully at most
+MARGIN = 0.85  # of the time for training that is planned with: paces are measured on short runs
 SHARE = 0.5  # of the time limit for full training; the rest is for compiling and proving
 
 
@@ -36,22 +37,23 @@ def finalists(study: Study) -> tuple[list[NetSpec], float]:
         raise RunError(study.nothing_fits())
     how = trainer.recipe("full", study.images)
     images = (how.epochs_float + how.epochs_qat) * (how.subset or study.images)
-    left = max(study.config.time_s * (explore.SHARE + SHARE) - study.elapsed(), 0.1 * study.config.time_s)
-    budget = left * study.config.workers * 0.9
-    chosen: list[NetSpec] = []
-    cost = 0.0
-    for spec in ranked(study, good):
-        price = study.state.pace[spec.digest] * images
-        if len(chosen) >= FINALISTS:
-            break
-        if chosen and cost + price > budget:
-            continue
-        chosen.append(spec)
-        cost += price
-    share = min(1.0, max(0.1, budget / cost))
-    record = {"kind": "finalists", "networks": [s.digest for s in chosen], "share": round(share, 3)}
-    study.archive.append(record)
-    return chosen, record["share"]
+    left = max(study.config.time_s * (explore.SHARE + SHARE) - study.elapsed(), 0.1 * study.config.time_s) * MARGIN
+    price = {d: pace * images for d, pace in study.state.pace.items()}
+    # A network that one core cannot train in the time left would make all others wait.
+    affordable = [c for c in good if price[c.spec.digest] <= left]
+    if affordable:
+        chosen: list[NetSpec] = []
+        for spec in ranked(study, affordable):
+            if sum(price[s.digest] for s in [*chosen, spec]) <= left * study.config.workers or not chosen:
+                chosen.append(spec)
+        chosen = chosen[:FINALISTS]
+    else:
+        chosen = [min(good, key=lambda c: (price[c.spec.digest], c.number)).spec]
+    share = round(max(0.1, min(1.0, left / max(price[s.digest] for s in chosen))), 3)
+    # The longest first, so that no core is left alone with it at the end.
+    chosen.sort(key=lambda s: -price[s.digest])
+    study.archive.append({"kind": "finalists", "networks": [s.digest for s in chosen], "share": share})
+    return chosen, share
 
 
 def ranked(study: Study, good: list[Candidate]) -> list[NetSpec]:

@@ -18,8 +18,10 @@ from flow.space.network import NetSpec
 from flow.study import GENERATION, Candidate, Study
 from flow.workers import Failed, Pool, Task
 
-SHARE = 0.3  # of the time limit
+SHARE = 0.3  # of the time limit for short trainings
+LIMIT = 0.45  # of the time limit for exploring in all
 PROMOTED = 4  # networks trained shortly in each generation
+LEAST = 10  # networks trained shortly, whatever the time
 SYNTHESIS_S = 7200.0  # time limit of one synthesis
 
 
@@ -27,7 +29,7 @@ def explore(study: Study, pool: Pool) -> None:
     """Generations of joint candidates until the trials or the time for exploring are used up."""
     study.replay()
     while (start := complete(study)) < study.config.trials:
-        if study.elapsed() > SHARE * study.config.time_s and study.state.short:
+        if study.elapsed() > LIMIT * study.config.time_s and study.state.short:
             study.note("time for exploring is used up")
             break
         numbers = range(start, min(start + GENERATION, study.config.trials))
@@ -80,7 +82,9 @@ def promote(study: Study, pool: Pool, start: int) -> None:
             chosen = [study.state.specs[d] for d in record["networks"]]
             break
     else:
-        chosen = promising(study)
+        # Estimates are cheap and go on; training stops when its share of the time is used up.
+        late = study.elapsed() > SHARE * study.config.time_s and len(study.state.short) >= LEAST
+        chosen = [] if late else promising(study)
         study.archive.append({"kind": "promotion", "start": start, "networks": [s.digest for s in chosen]})
     fresh = [s for s in chosen if s.digest not in study.state.short]
     study.train(pool, fresh, "short", {s.digest: 1.0 for s in fresh})

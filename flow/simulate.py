@@ -1,29 +1,30 @@
 """Cycle simulation of a netlist with finite FIFOs and back-pressure: latency, interval, occupancy, deadlock.
 
-The model, cycle by cycle; ``tests/unit/test_simulate_brute.py`` implements it a second time, cycle by cycle.
+The model; ``tests/unit/test_simulate_brute.py`` implements it a second time, cycle by cycle.
 
-*Process.* One II = 1 loop an image. Iteration i fires (reads its beats) one cycle or more after iteration i - 1, and its
-writes happen ``depth - 1`` cycles after it fired when nothing stands in the way. A process may start on the next image
-``process_cycles + 1`` cycles after it started on the last one (flow/design.py), later if it was held up: three cycles
-after its last iteration left the pipeline.
+*Process.* One II = 1 loop an image. Iteration i fires (reads its beats) one cycle or more after iteration i - 1, and
+its writes happen ``depth - 1`` cycles after it fired when nothing stands in the way. A process starts on the next image
+three cycles after its last iteration left the pipeline: undisturbed, ``process_cycles + 1`` after it started on this
+one, the interval of a dataflow region (flow/design.py).
 
-*FIFO.* A beat written in cycle t can be read from t + 1 on; the place of a beat read in cycle t can be written from t + 1
-on. An iteration reads all its beats in the same cycle, and writes all its beats in the same cycle, or waits.
+*FIFO.* A beat written in cycle t can be read from t + 1 on; the place of a beat read in cycle t can be written from
+t + 1 on. An iteration reads all its beats in the same cycle, and writes all its beats in the same cycle, or waits.
 
-*Pipeline.* ``flushing`` (Vitis HLS ``style=frp``): iterations in flight move on while the entry waits for data, and close
-up behind a blocked exit; at most ``depth - 1`` are in flight. ``stalling`` (``style=stp``): the pipeline is one shift
-register, which advances only when the entering iteration's beats are there and the leaving iteration's FIFOs have room;
-what is in flight stays there until more input comes, and drains only after the image's last iteration. So a stalling
-design needs deeper FIFOs where branches meet again. AMD's UG1448 names frp the default of current releases and stp that
-of releases up to 2021.1; Vivado HLS knows stp only. (``style=flp`` keeps bubbles behind a blocked exit and lies between.)
+*Pipeline.* ``flushing`` (Vitis HLS ``style=frp``): iterations in flight move on while the entry waits for data, and
+close up behind a blocked exit; at most ``depth - 1`` are in flight. ``stalling`` (``style=stp``): the pipeline is one
+shift register, which advances only when the entering iteration's beats are there and the leaving iteration's FIFOs have
+room; what is in flight stays there until more input comes, and drains only after the image's last iteration. So a
+stalling design needs deeper FIFOs where branches meet again. AMD's UG1448 names frp the global default in its editions
+of 2021.2 to 2024.1 and stp in those of 2020; UG1399 of 2023 says that the tool chooses. (``style=flp`` may keep bubbles
+behind a blocked exit; it is not modelled.)
 
 *Ends.* The input offers a word every cycle from cycle 0; the output is always taken.
 
 Every transfer's cycle is then a maximum of earlier cycles plus constants (a timed event graph), so the kernel computes
 each transfer once instead of stepping cycles. In such a graph more room never makes anything later, and once every
 transfer of an image comes at most P cycles after the same transfer of the image before, over as many images as a FIFO
-holds, this is so for all images to come: this proves an interval of P (Baccelli, Cohen, Olsder, Quadrat, Synchronization
-and Linearity, 1992, chapters 2 and 3).
+holds, this is so for all images to come: that proves an interval of P (Baccelli, Cohen, Olsder, Quadrat,
+Synchronization and Linearity, 1992, chapters 2 and 3).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Simulation:
         object.__setattr__(self, "depths", MappingProxyType(dict(self.depths)))
 
     def json(self) -> dict[str, Any]:
-        """The layout of ``flow simulate --json``; cycles are null after a deadlock, ``waiting`` says who waits where."""
+        """The layout of ``flow simulate --json``; after a deadlock cycles are null and ``waiting`` says who waits."""
         stop = self.deadlock
         waiting = [{"process": p, "kind": kind, "fifo": s} for p, kind, s in stop.waiting] if stop else []
         return {
@@ -188,7 +189,7 @@ def _waiting(netlist: Netlist, waits: Mapping[str, int]) -> tuple[Waiting, ...]:
 
 
 def minimal_depths(netlist: Netlist, style: Style = "flushing", interval: int | None = None) -> dict[str, int]:
-    """FIFO depths of which no single one can be made smaller without losing ``interval`` (default: the slowest process's).
+    """FIFO depths of which no single one can be smaller without losing ``interval`` (default: the slowest process's).
 
     Starts from sufficient depths (``timing.analyse``; doubled until they do, which only stalling pipelines need) and
     bisects one FIFO after another, the one of most bits first, with the simulation as judge: a choice is kept when its

@@ -1,4 +1,4 @@
-"""The compiled part of the cycle simulation: builds ``simulate_kernel.cpp`` with g++ once, and runs a netlist through it."""
+"""The compiled part of the cycle simulation: builds ``simulate_kernel.cpp`` once and runs a netlist through it."""
 
 from __future__ import annotations
 
@@ -115,11 +115,10 @@ def model(netlist: Netlist) -> Model:
             if fifo[i, 1, k] >= 0:
                 beats[fifo[i, 1, k]] = at.size
         for k, at in enumerate(reads):
-            s = int(fifo[i, 0, k])
-            if s >= 0 and at.size != netlist.streams[s].port.beats:
-                raise SimulateError(
-                    f"process {p.id}: reads {at.size} beats of {netlist.streams[s].name}, not its beats"
-                )
+            end = int(fifo[i, 0, k])
+            if end >= 0 and at.size != netlist.streams[end].port.beats:
+                name, declared = netlist.streams[end].name, netlist.streams[end].port.beats
+                raise SimulateError(f"process {p.id}: reads {at.size} beats of {name}, {declared} are declared")
     for s, n in zip(netlist.streams, beats.tolist(), strict=True):
         if n != s.port.beats:
             raise SimulateError(

@@ -1,8 +1,8 @@
-"""Symbolic execution of one process: which memory words a pipelined loop touches, and what it carries from turn to turn.
+"""Symbolic execution of statements: branches, loops and calls of one process.
 
-Calls are followed (HLS inlines them into a pipelined loop), unrolled loops are run once with their variable as a symbol,
-pipelined loops until what they carry no longer changes. Values know their address arithmetic (``symbolic.Lin``) and how
-long after the start of the turn they are ready, counted from each carried variable (``delays``).
+Calls are followed, as HLS inlines them into a pipelined loop; unrolled loops run with their variable as a symbol;
+pipelined loops run until what they carry from turn to turn no longer changes, starting from its initial value, so that a
+counter that never leaves zero is known to be zero.
 """
 
 from __future__ import annotations
@@ -10,59 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from flow.lint.delays import Delays, width
-from flow.lint.finding import Finding
+from flow.lint.delays import Delays
+from flow.lint.evaluate import Evaluator, Name, Place, Region, Val, merged
 from flow.lint.grammar import Parsed
-from flow.lint.places import Attached, attach, header, loop_body
+from flow.lint.places import Attached, attach, header, loop_body, strip
 from flow.lint.program import Decl, Function, Key, Node, Program
-from flow.lint.symbolic import COMPARE, Lin, Symbols
+from flow.lint.symbolic import Lin, Symbols, holds
 
-Name = tuple[Key, str]  # a variable, or one field of a struct
-Guards = tuple[tuple[int, bool, int], ...]  # (branch statement, which branch, symbol of its condition or -1)
-DEPTH = 60
-
-
-@dataclass(frozen=True)
-class Val:
-    """A value: its form, and the longest path to it from each variable carried into the turn, in ns."""
-
-    form: Lin
-    delay: dict[Name, float] = field(default_factory=dict)
-    undefined: bool = False
-
-
-@dataclass(frozen=True)
-class Place:
-    """Storage that an expression names: variable, field, indices so far."""
-
-    decl: Decl
-    field: str = ""
-    index: tuple[Lin, ...] = ()
-
-
-@dataclass(frozen=True)
-class Access:
-    """One read or write of an array, indices complete."""
-
-    name: Name
-    decl: Decl
-    index: tuple[Lin, ...]
-    write: bool
-    guards: Guards
-    file: str
-    line: int
-
-
-@dataclass(eq=False)
-class Region:
-    """A pipelined loop or function body under analysis."""
-
-    interval: int
-    file: str
-    line: int
-    label: str
-    accesses: list[Access] = field(default_factory=list)
-    edges: dict[tuple[Name, Name], float] = field(default_factory=dict)  # carried: path from one turn's value to the next's
+DEPTH, TURNS, MANY = 60, 12, 1 << 20
 
 
 @dataclass(eq=False)
@@ -71,64 +26,38 @@ class Frame:
 
     function: Function
     pragmas: Attached
+    guards: int  # depth of guards at entry
     returns: list[Val] = field(default_factory=list)
-    depth: int = 0  # guards at entry
     done: bool = False
 
 
-def merged(*maps: dict[Name, float], plus: float = 0.0) -> dict[Name, float]:
-    out: dict[Name, float] = {}
-    for m in maps:
-        for k, d in m.items():
-            out[k] = max(out.get(k, 0.0), d + plus)
-    return out
+@dataclass(frozen=True)
+class Directive:
+    """A pragma about an array, with the dimension that its dim=1 means on the array itself."""
+
+    parsed: Parsed
+    decl: Decl
+    field: str
+    first: int
 
 
-class Machine:
-    """Executes one process function. ``run`` twice: arrays with computed indices are known only after the first."""
+class Machine(Evaluator):
+    """Executes one process function. ``run`` it twice: which arrays are memories is known only after the first."""
 
-    def __init__(self, program: Program, pragmas: Iterable[Parsed], delays: Delays) -> None:
-        self.program, self.delays = program, delays
+    def __init__(self, program: Program, pragmas: Iterable[Parsed], delays: Delays, period: float) -> None:
+        super().__init__(program, delays, period)
         self.pragmas = tuple(pragmas)
         self.attached: dict[Key, Attached] = {}
-        self.symbols = Symbols()
-        self.dynamic: set[Name] = set()  # arrays with an index that unrolling does not make constant
-        self.written: set[Name] = set()
-        self.arrays: dict[Key, list[Parsed]] = {}  # pragmas about an array, dims counted on the root array
-        self.decls: dict[Key, Decl] = {}
-        self.streams: dict[Key, set[str]] = {}  # stream -> read, write
-        self.findings: set[Finding] = set()
+        self.globals = {d.name: d for d in program.globals()}
+        self.directives: dict[tuple[str, int], Directive] = {}
         self.regions: list[Region] = []
-        self.is_memory: Callable[[Name], bool] = lambda name: False
-        self.reset()
-
-    def reset(self) -> None:
-        self.env: dict[Name, Val] = {}
-        self.refs: dict[Key, Place] = {}
         self.frames: list[Frame] = []
-        self.guards: Guards = ()
-        self.region: Region | None = None
-        self.quiet = 0
-        self.regions = []
-        self.symbols = Symbols()
 
     def run(self, function: Function) -> None:
         """Execute a process with unknown arguments."""
-        self.reset()
+        self.symbols, self.env, self.refs, self.whole = Symbols(), {}, {}, {}
+        self.regions, self.frames, self.guards, self.quiet = [], [], (), 0
         self.call(function, [])
-
-    # ----- helpers
-
-    @property
-    def frame(self) -> Frame:
-        return self.frames[-1]
-
-    def report(self, node: Node, rule: str, message: str) -> None:
-        if not self.quiet:
-            self.findings.add(Finding(self.frame.function.file, node.line, rule, message))
-
-    def unknown(self, *vals: Val) -> Val:
-        return Val(self.symbols.fresh(frozenset().union(*(v.form.deps for v in vals))), merged(*(v.delay for v in vals)))
 
     # ----- calls
 
@@ -137,27 +66,246 @@ class Machine:
             return self.unknown()  # recursion has its own rule
         if function.key not in self.attached:
             self.attached[function.key] = attach(function, self.pragmas)
-        frame = Frame(function, self.attached[function.key], depth=len(self.guards))
-        for i, p in enumerate(function.params):
-            self.decls[p.key] = p
-            place = self.place(arguments[i]) if i < len(arguments) and (p.dims or p.reference or p.pointer) else None
-            if place is not None:
-                self.refs[p.key] = place
-            elif p.dims or p.stream or p.fields:
-                self.refs.pop(p.key, None)
-            else:
-                self.env[p.key, ""] = self.value(arguments[i]) if i < len(arguments) else Val(self.symbols.fresh())
+        self.bind(function, arguments)
+        frame = Frame(function, self.attached[function.key], len(self.guards))
         self.frames.append(frame)
-        self.array_pragmas(frame)
+        outer, self.file = self.file, function.file
+        for p in frame.pragmas.all():
+            self.direct(p, function)
         pipeline = frame.pragmas.named(function.body, "PIPELINE")
         if pipeline and "off" not in pipeline.words and self.region is None:
-            self.pipelined(function.body, pipeline, function.name, [])
+            self.pipelined(function.body, pipeline, function.name, function.line)
         else:
             self.statement(function.body)
         self.frames.pop()
-        if not frame.returns:
-            return self.unknown()
-        forms = {r.form for r in frame.returns}
-        pick = self.delays.of("select", 1) if len(frame.returns) > 1 else 0.0
-        form = forms.pop() if len(forms) == 1 else self.symbols.interned("return", *frame.returns_key(), deps=frozenset())             if False else (next(iter(forms)) if len(forms) == 1 else self.unknown(*frame.returns).form)
-        return Val(form, merged(*(r.delay for r in frame.returns), plus=pick))
+        self.file = outer
+        return self.returned(frame.returns)
+
+    def returned(self, vals: list[Val]) -> Val:
+        if len(vals) == 1:
+            return vals[0]
+        late = merged(*(v.delay for v in vals), plus=self.delays.of("select", 1))
+        if vals and all(v.form == vals[0].form for v in vals):
+            return Val(vals[0].form, late)
+        return Val(self.unknown(*vals).form, late)
+
+    def bind(self, function: Function, arguments: list[Node]) -> None:
+        """Parameters: arrays, streams and references stand for the caller's storage, the rest are values."""
+        for i, p in enumerate(function.params):
+            self.decls[p.key] = p
+            self.refs.pop(p.key, None)
+            given = arguments[i] if i < len(arguments) else None
+            shared = bool(p.dims or p.reference or p.pointer or p.fields)
+            place = self.place(given) if given is not None and shared else None
+            if place is not None:
+                self.refs[p.key] = place
+            elif not (p.dims or p.fields or p.stream):
+                self.env[p.key, ""] = self.value(given) if given is not None else Val(self.symbols.fresh())
+            else:
+                self.declare(p)
+
+    def direct(self, p: Parsed, function: Function) -> None:
+        """Remember a pragma about an array."""
+        name, _, member = p.options.get("variable", "").partition(".")
+        found = [d for d in (*function.params, *function.locals) if d.name == name]
+        before = [d for d in found if d.line <= p.pragma.line]
+        decl = (before or found or [None])[-1] or self.globals.get(name)
+        if decl is None:
+            return
+        place = self.refs.get(decl.key) or Place(decl)
+        self.directives[p.pragma.file, p.pragma.line] = Directive(
+            p, place.decl, member or place.field, len(place.index) + (len(place.decl.dims) if member else 0)
+        )
+
+    # ----- statements
+
+    def statement(self, node: Node) -> None:
+        handler = getattr(self, "_s_" + node.kind.replace("-", "_"), None)
+        if handler is not None:
+            handler(node)
+        else:
+            self.value(node)
+
+    def _s_block(self, node: Node) -> None:
+        for kid in node.kids:
+            if self.frames[-1].done:
+                return
+            self.statement(kid)
+
+    def _s_label(self, node: Node) -> None:
+        inner = node.kids[0]
+        if inner.kind == "for":
+            self._s_for(inner, node.name)
+        else:
+            self.statement(inner)
+
+    def _s_decls(self, node: Node) -> None:
+        for kid in node.kids:
+            if kid.kind == "var":
+                self._s_var(kid)
+
+    def _s_var(self, node: Node) -> None:
+        decl = node.decl
+        assert decl is not None
+        self.decls[decl.key] = decl
+        self.refs.pop(decl.key, None)
+        init = node.kids[0] if node.kids else None
+        if init is not None and decl.reference:
+            place = self.place(init)
+            if place is not None:
+                self.refs[decl.key] = place
+                return
+        empty = init is None or (strip(init).kind == "construct" and not strip(init).kids)
+        if empty or init is None:
+            self.declare(decl, undefined=decl.storage == "local" and not decl.dims and not decl.stream)
+        elif decl.dims or decl.fields:
+            self.declare(decl)
+            if not decl.dims:
+                self.write(Place(decl), self.value(init), node.line)
+        elif decl.storage == "static":
+            self.env[decl.key, ""] = Val(self.symbols.fresh())
+        else:
+            self.env[decl.key, ""] = self.value(init)
+
+    def declare(self, decl: Decl, undefined: bool = False) -> None:
+        for f in decl.fields or ("",):
+            self.env[decl.key, f] = Val(self.symbols.fresh(), undefined=undefined)
+
+    def _s_return(self, node: Node) -> None:
+        frame = self.frames[-1]
+        if node.kids:
+            frame.returns.append(self.value(node.kids[0]))
+        if len(self.guards) == frame.guards:
+            frame.done = True
+
+    def _s_if(self, node: Node) -> None:
+        condition = self.value(node.kids[0])
+        if condition.form.known is not None:
+            chosen = 1 if condition.form.known else 2
+            if chosen < len(node.kids):
+                self.statement(node.kids[chosen])
+            return
+        self.branches += 1
+        number, outer = self.branches, self.guards
+        before, ends = dict(self.env), []
+        for way in (True, False):
+            self.env = dict(before)
+            self.guards = (*outer, (number, way, self.symbol(condition)))
+            if way or len(node.kids) > 2:
+                self.statement(node.kids[1 if way else 2])
+            ends.append(self.env)
+        self.guards = outer
+        self.env = self.join(before, ends[0], ends[1], condition)
+
+    def join(self, before: dict[Name, Val], a: dict[Name, Val], b: dict[Name, Val], condition: Val) -> dict[Name, Val]:
+        """After a branch: what one side changed is selected by the condition."""
+        out = dict(before)
+        select = self.delays.of("select", 1)
+        for name in a.keys() | b.keys():
+            x, y = a.get(name), b.get(name)
+            if x is y and x is not None:
+                out[name] = x
+            elif x is None or y is None:
+                out[name] = x or y or out[name]
+            else:
+                same = x.form == y.form
+                form = x.form if same else self.symbols.interned("choose", condition.form, x.form, y.form)
+                late = merged(x.delay, y.delay, condition.delay, plus=select)
+                out[name] = Val(form, late, x.undefined and y.undefined)
+        return out
+
+    def _s_switch(self, node: Node) -> None:
+        before = dict(self.env)
+        condition = self.unknown(self.value(node.kids[0]))
+        for kid in node.kids[1:]:
+            self.statement(kid)
+        self.env = self.join(before, before, self.env, condition)
+
+    def _s_case(self, node: Node) -> None:
+        for kid in node.kids[1:] or node.kids:
+            self.statement(kid)
+
+    def _s_break(self, node: Node) -> None:
+        """Its own rule forbids it where it matters."""
+
+    _s_continue = _s_goto = _s_break
+
+    # ----- loops
+
+    def _s_while(self, node: Node) -> None:
+        self.settle(lambda: [self.statement(k) if k.kind == "block" else self.value(k) for k in node.kids])
+
+    _s_do = _s_while
+    _s_range_for = _s_while
+
+    def _s_for(self, node: Node, label: str = "") -> None:
+        body, pragmas = loop_body(node), self.frames[-1].pragmas
+        head = header(node)
+        if isinstance(head, str):
+            self.report(node.line, "loop-bound", f"{label or 'loop'}: {head}")
+            self._s_while(node)
+            return
+        assert head.variable.decl is not None
+        decl = head.variable.decl
+        values = self.values(head.first, head.op, head.bound, head.step, head.sign)
+        if values is None:
+            inner = self.region is not None
+            what = "inside a pipelined loop it cannot be unrolled" if inner else "its trip count is not static"
+            rule = "pipeline-inner-loop" if inner else "loop-bound"
+            self.report(node.line, rule, f"{label or 'loop'}: bounds are no compile-time constants, {what}")
+            values = tuple(range(4))
+        if not values:
+            return
+        unroll, pipeline = pragmas.named(body, "UNROLL"), pragmas.named(body, "PIPELINE")
+        if self.region is not None or (unroll and "factor" not in unroll.options):
+            self.unrolled(decl, values, body)
+            return
+        self.env[decl.key, ""] = Val(self.symbols.fresh() if len(values) > 1 else Lin(values[0]))
+        if pipeline and "off" not in pipeline.words:
+            self.pipelined(body, pipeline, label, node.line, (decl.key, ""))
+        else:
+            self.settle(lambda: self.statement(body))
+
+    def values(self, first: Node, op: str, bound: Node, step: Node, sign: int) -> tuple[int, ...] | None:
+        """What a loop variable takes; with bounds that follow an unrolled variable, the widest range."""
+        start, stop, by = (self.extremes(self.value(n).form) for n in (first, bound, step))
+        if start is None or stop is None or by is None or by[0] != by[1] or not by[0]:
+            return None
+        width = sign * by[0]
+        out, i = [], start[0] if width > 0 else start[1]
+        limit = stop[1] if width > 0 else stop[0]
+        while holds(op, i - limit) and len(out) < MANY:
+            out.append(i)
+            i += width
+        return tuple(out) if len(out) < MANY else None if op == "!=" else tuple(out)
+
+    def extremes(self, form: Lin) -> tuple[int, int] | None:
+        low = high = form.constant
+        for s, c in form.terms:
+            if s.id not in self.symbols.unrolled:
+                return None
+            ends = sorted((c * self.symbols.unrolled[s.id][0], c * self.symbols.unrolled[s.id][-1]))
+            low, high = low + ends[0], high + ends[1]
+        return low, high
+
+    def settle(self, body: Callable[[], object], start: Callable[[Name, Val], Val] = lambda n, v: v) -> dict[Name, Val]:
+        """Run a loop body until what it carries is stable, the last time aloud. Returns the environment at its entry."""
+        entry = dict(self.env)
+        for _ in range(TURNS):
+            self.env = {n: start(n, v) for n, v in entry.items()}
+            self.quiet += 1
+            body()
+            self.quiet -= 1
+            changed = {
+                n: self.env[n] for n, v in entry.items() if self.env[n].form != v.form or self.env[n].undefined != v.undefined
+            }
+            changed = {n: v for n, v in changed.items() if not (len(entry[n].form.terms) and n in self.loose)}
+            if not changed:
+                break
+            for n, v in changed.items():
+                self.loose.add(n)
+                entry[n] = Val(self.symbols.fresh(v.form.deps), entry[n].delay, entry[n].undefined and v.undefined)
+        if not self.quiet:
+            self.env = {n: start(n, v) for n, v in entry.items()}
+            body()
+        return entry

@@ -135,7 +135,8 @@ class Program:
 
     def definitions(self) -> Iterator[Cursor]:
         """Every function definition and function template in the project's files, as written."""
-        wanted = {"FUNCTION_DECL", "CXX_METHOD", "CONSTRUCTOR", "DESTRUCTOR", "FUNCTION_TEMPLATE", "CONVERSION_FUNCTION"}
+        wanted = {"FUNCTION_DECL", "CXX_METHOD", "CONSTRUCTOR", "DESTRUCTOR", "FUNCTION_TEMPLATE",
+                  "CONVERSION_FUNCTION"}  # fmt: skip
         scopes = {"NAMESPACE", "LINKAGE_SPEC", "UNEXPOSED_DECL", "CLASS_DECL", "STRUCT_DECL", "CLASS_TEMPLATE",
                   "CLASS_TEMPLATE_PARTIAL_SPECIALIZATION", "UNION_DECL"}  # fmt: skip
 
@@ -263,7 +264,8 @@ class Program:
             return handler(cursor, line)  # type: ignore[no-any-return]
         if kind.endswith("_LITERAL"):
             return Node("const", line, value=self.evaluate(cursor), type=canonical(cursor.type))
-        return Node("other", line, tuple(self.node(c) for c in self.children(cursor)), kind, type=canonical(cursor.type))
+        kids = tuple(self.node(c) for c in self.children(cursor))
+        return Node("other", line, kids, kind, type=canonical(cursor.type))
 
     def _transparent(self, cursor: Cursor, kind: str, line: int) -> Node:
         kids = self.children(cursor)
@@ -314,9 +316,12 @@ class Program:
         return Node("assign", line, kids, op, type=canonical(cursor.type))
 
     def _unary_operator(self, cursor: Cursor, line: int) -> Node:
-        op = UNARY[self.lib.clang_getCursorUnaryOperatorKind(cursor)]
+        kind = self.lib.clang_getCursorUnaryOperatorKind(cursor)
+        op, post = UNARY[kind], int(kind in (1, 2))
         kids = tuple(self.node(c) for c in self.children(cursor))
-        return Node("step" if op in ("++", "--") else "op", line, kids, op, type=canonical(cursor.type))
+        if op in ("++", "--"):
+            return Node("step", line, kids, op, value=post, type=canonical(cursor.type))
+        return Node("op", line, kids, op, type=canonical(cursor.type))
 
     def _conditional_operator(self, cursor: Cursor, line: int) -> Node:
         return Node("choose", line, tuple(self.node(c) for c in self.children(cursor)), type=canonical(cursor.type))
@@ -340,7 +345,7 @@ class Program:
             if op.endswith("=") and op not in ("==", "!=", "<=", ">="):
                 return Node("assign", line, tuple(arguments[:2]), op, type=result)
             if op in ("++", "--"):
-                return Node("step", line, tuple(arguments[:1]), op, type=result)
+                return Node("step", line, tuple(arguments[:1]), op, value=len(arguments) - 1, type=result)
             if op not in ("[]", "()"):
                 return Node("op", line, tuple(arguments), op, type=result)
         if kind == "CXX_METHOD" and not name.startswith("operator") and not target.is_static_method():

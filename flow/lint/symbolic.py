@@ -65,6 +65,7 @@ class Symbols:
         self.table: dict[object, Sym] = {}
         self.unrolled: dict[int, tuple[int, ...]] = {}  # id -> the values it takes
         self.comparisons: dict[int, tuple[str, Lin]] = {}  # symbol of a comparison -> operator and left - right
+        self.static: set[int] = set()  # symbols that become constants when loops are unrolled
 
     def fresh(self, deps: frozenset[int] = frozenset()) -> Lin:
         self.count += 1
@@ -76,13 +77,22 @@ class Symbols:
             return Lin(values[0])
         self.count += 1
         self.unrolled[self.count] = values
+        self.static.add(self.count)
         return Lin(0, ((Sym(self.count, frozenset({self.count})), 1),))
 
-    def interned(self, *key: object, deps: frozenset[int] = frozenset()) -> Lin:
+    def interned(self, *key: object) -> Lin:
+        """The symbol of an operation; ``key`` holds its name and operand forms."""
         if key not in self.table:
+            forms = [f for f in key if isinstance(f, Lin)]
             self.count += 1
-            self.table[key] = Sym(self.count, deps)
+            self.table[key] = Sym(self.count, frozenset().union(*(f.deps for f in forms)))
+            if all(self.constant(f) for f in forms):
+                self.static.add(self.count)
         return Lin(0, ((self.table[key], 1),))
+
+    def constant(self, form: Lin) -> bool:
+        """Whether unrolling leaves a constant."""
+        return all(s.id in self.static for s, _ in form.terms)
 
     def operate(self, op: str, forms: list[Lin]) -> Lin:
         """Apply an operator; folds what is constant, keeps what is linear."""
@@ -112,12 +122,12 @@ class Symbols:
                 return forms[0]
             if known[0] is not None and op in ("!", "~"):
                 return Lin(int(not known[0]) if op == "!" else ~known[0])
-        return self.interned(op, *forms, deps=frozenset().union(*(f.deps for f in forms)))
+        return self.interned(op, *forms)
 
     def compare(self, op: str, difference: Lin) -> Lin:
         if difference.known is not None:
             return Lin(int(holds(op, difference.known)))
-        form = self.interned("cmp", op, difference, deps=difference.deps)
+        form = self.interned("cmp", op, difference)
         self.comparisons[form.terms[0][0].id] = (op, difference)
         return form
 

@@ -68,14 +68,14 @@ def random_netlist(seed: int) -> Netlist:
 
 
 def mapped(seed: int, layers: int) -> Netlist | None:
-    """The design of a random network on a board; every other one with some FIFOs made shallow. None: it does not fit."""
+    """The design of a random network; every other one with some FIFOs made shallow. None: it does not fit."""
     graph = networks.random_draft(seed, layers).graph()
     share = (0.02, 0.1, 0.3)[seed % 3]
     design = mapping.solve(graph, board.load(BOARDS[seed % len(BOARDS)]), mapping.Goal(max_utilisation=share))
     if not isinstance(design, Design):
         return None
     rng = np.random.default_rng([seed, 78])
-    cut = [s for s in design.netlist.streams if seed % 2 and rng.random() < 0.3]
+    cut = [s for s in design.netlist.streams if seed % 2 and rng.random() < 0.6]
     return design.netlist.with_depths({s.name: int(rng.integers(1, s.depth + 1)) for s in cut})
 
 

@@ -86,7 +86,7 @@ def test_minimal_depths(style: str) -> None:
 
 
 def test_steady_means_steady() -> None:
-    """Where the simulation calls an interval steady, many more images never take longer; no FIFO is made deeper for it."""
+    """Where the simulation calls an interval steady, many more images never take longer."""
     proved = 0
     for seed in range(80):
         net = random_netlist(seed)

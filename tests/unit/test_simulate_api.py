@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flow import board, mapping, simulate_kernel
-from flow.design import Design, Netlist
+from flow.design import Design, Netlist, Stream
 from flow.simulate import SimulateError, minimal_depths, simulate
 from tests import networks
-from tests.unit.test_simulate_brute import chain, copy, diamond
+from tests.unit.test_simulate_brute import brute, chain, copy, diamond
 
 
 def residual() -> Netlist:
@@ -69,6 +70,21 @@ def test_minimal_depths_of_a_slower_interval_are_no_larger() -> None:
     assert all(slow[s] <= fast[s] for s in fast) and slow["skip"] < fast["skip"]
     with pytest.raises(SimulateError, match="interval 50 cannot be kept"):
         minimal_depths(net, interval=50)
+
+
+def test_an_interval_that_grows_when_a_deep_fifo_is_full() -> None:
+    """A skip FIFO of two and a half images beside a long branch: the first images are fast, the later ones are not."""
+    stages = [copy(f"b{i}", 20, 5) for i in range(30)]
+    ps = (copy("split", 20, 2, outputs=2), *stages, copy("join", 20, 2, inputs=2))
+    names, port = [p.id for p in ps], ps[0].inputs[0]
+    streams = [Stream(f"s{i}", (a, 0), (b, 0), port) for i, (a, b) in enumerate(pairwise(names))]
+    net = Netlist(ps, (*streams, Stream("skip", ("split", 1), ("join", 1), port, 50)))
+    early, settled, late = simulate(net, 2), simulate(net), simulate(net, 200)
+    assert early.interval_cycles == 26 and not early.steady
+    truth = np.diff(brute(net, 60).ends)
+    assert truth[0] == 26 and (late.interval_cycles or 0) > 50 and truth[30:].mean() > 50
+    assert not settled.steady or (settled.interval_cycles or 0) >= truth[30:].max()
+    assert minimal_depths(net)["skip"] > 50
 
 
 def test_json() -> None:

@@ -1,7 +1,7 @@
 """A second cycle simulation, written apart from the first: every cycle, every process, explicit pipeline registers.
 
-It shares only ``blocks.schedule`` (which iteration moves which beat) with flow/simulate.py. Other tests import it from here;
-the tests in this file check it by hand-counted cycles, so that agreement of the two means something.
+It shares only ``blocks.schedule`` (which iteration moves which beat) with flow/simulate.py. Other tests import it from
+here; the tests in this file check it by hand-counted cycles, so that agreement of the two means something.
 """
 
 from __future__ import annotations
