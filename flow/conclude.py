@@ -37,7 +37,7 @@ def finalists(study: Study) -> tuple[list[NetSpec], float]:
         raise RunError(study.nothing_fits())
     how = trainer.recipe("full", study.images)
     images = (how.epochs_float + how.epochs_qat) * (how.subset or study.images)
-    left = max(study.config.time_s * (explore.SHARE + SHARE) - study.elapsed(), 0.1 * study.config.time_s) * MARGIN
+    left = max(study.config.time_s * (explore.SHARE + SHARE) - study.elapsed(), 0.25 * study.config.time_s) * MARGIN
     price = {d: pace * images for d, pace in study.state.pace.items()}
     # A network that one core cannot train in the time left would make all others wait.
     affordable = [c for c in good if price[c.spec.digest] <= left]

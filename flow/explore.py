@@ -91,7 +91,11 @@ def promote(study: Study, pool: Pool, start: int) -> None:
 
 
 def promising(study: Study) -> list[NetSpec]:
-    """Untrained networks by the hypervolume that mean + one deviation of their predicted accuracy would add."""
+    """Untrained networks by the hypervolume that mean + one deviation of their predicted accuracy would add.
+
+    Divided by the square root of the network's work: training time goes with it, and a gain per second alone would
+    never look at large networks.
+    """
     feasible = [c for _, c in sorted(study.state.candidates.items()) if c.feasible]
     chosen: list[NetSpec] = []
     for _ in range(PROMOTED):
@@ -106,7 +110,8 @@ def promising(study: Study) -> list[NetSpec]:
         front = have[pareto.nondominated(have)] if len(have) else have
         base = pareto.hypervolume(front, study.reference()) if len(front) else 0.0
         gains = [pareto.hypervolume(np.vstack([front, p[None]]), study.reference()) - base for p in optimistic]
-        best = max(range(len(fresh)), key=lambda i: (gains[i], float(mean[i]), -fresh[i].number))
+        worth = [g / math.sqrt(c.spec.macs) for g, c in zip(gains, fresh, strict=True)]
+        best = max(range(len(fresh)), key=lambda i: (worth[i], float(mean[i]), -fresh[i].number))
         chosen.append(fresh[best].spec)
     return chosen
 

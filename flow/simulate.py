@@ -14,9 +14,9 @@ t + 1 on. An iteration reads all its beats in the same cycle, and writes all its
 close up behind a blocked exit; at most ``depth - 1`` are in flight. ``stalling`` (``style=stp``): the pipeline is one
 shift register, which advances only when the entering iteration's beats are there and the leaving iteration's FIFOs have
 room; what is in flight stays there until more input comes, and drains only after the image's last iteration. So a
-stalling design needs deeper FIFOs where branches meet again. AMD's UG1448 names frp the global default in its editions
-of 2021.2 to 2024.1 and stp in those of 2020; UG1399 of 2023 says that the tool chooses. (``style=flp`` may keep bubbles
-behind a blocked exit; it is not modelled.)
+stalling design needs deeper FIFOs where branches meet again. AMD's documents disagree on the default (UG1448 of 2021.2
+to 2024.1: frp; UG1399 of 2021.1 and 2022.1: stp; of 2023.2: the tool chooses), so generated code has to say which one
+it wants, or have FIFOs deep enough for both. (``style=flp`` may keep bubbles behind a blocked exit; not modelled.)
 
 *Ends.* The input offers a word every cycle from cycle 0; the output is always taken.
 
@@ -66,10 +66,11 @@ class Deadlock:
 
 @dataclass(frozen=True)
 class Simulation:
-    """``latency_cycles`` of the first image, ``interval_cycles`` between the last two, both None after a deadlock.
+    """``latency_cycles`` of the first image and ``interval_cycles`` between images, both None after a deadlock.
 
-    ``steady``: it is proved that no later image takes longer than ``interval_cycles``. ``max_occupancy`` and ``depths``
-    in beats per FIFO, ``images`` simulated, ``seconds`` it took.
+    ``steady``: the interval is that of the last two images, and proved to be that of all to come. Otherwise it is the
+    mean over the later half of the images, rounded up: too shallow FIFOs can make intervals alternate.
+    ``max_occupancy`` and ``depths`` in beats per FIFO, ``images`` simulated, ``seconds`` it took.
     """
 
     latency_cycles: int | None
@@ -121,25 +122,26 @@ def simulate(
     started = time.perf_counter()
     m = model(netlist)
     depth = _depths(netlist, depths or {})
-    span = _span(m, depth)
+    span, slowest = _span(m, depth), timing.slowest(netlist)
     # More places than beats ever sent cannot matter, and would only take memory.
     room = np.minimum(depth, m.beats * (images or MAX_IMAGES))
     with Kernel(m, room, style == "stalling") as kernel:
         limit = images or 2
-        while (alive := kernel.run(limit)) and images is None and limit < MAX_IMAGES and not _steady(kernel, span):
+        alive = kernel.run(limit)
+        while alive and images is None and limit < MAX_IMAGES and not _steady(kernel, span, slowest):
             limit += 1
+            alive = kernel.run(limit)
         peak, waits, last = kernel.fifos()
         completion, _, _ = kernel.ends()
-        steady = alive and _steady(kernel, span)
+        steady = alive and _steady(kernel, span, slowest)
     names = [s.name for s in netlist.streams]
+    stop = None if alive else Deadlock(last + 1, _waiting(netlist, dict(zip(names, waits.tolist(), strict=True))))
     return Simulation(
         latency_cycles=int(completion[0]) if alive else None,
-        interval_cycles=int(completion[-1] - completion[-2]) if alive else None,
+        interval_cycles=_interval(completion, steady) if alive else None,
         max_occupancy=dict(zip(names, peak.tolist(), strict=True)),
         depths=dict(zip(names, depth.tolist(), strict=True)),
-        deadlock=None
-        if alive
-        else Deadlock(last + 1, _waiting(netlist, dict(zip(names, waits.tolist(), strict=True)))),
+        deadlock=stop,
         images=limit,
         steady=steady,
         style=style,
@@ -165,13 +167,28 @@ def _span(m: Model, depth: IntArray) -> int:
     return max(1, int((-(-depth // m.beats)).max(initial=1)))
 
 
-def _steady(kernel: Kernel, span: int, interval: int | None = None) -> bool:
-    """Whether the last images prove that none to come takes longer than ``interval`` (None: the last one seen)."""
-    completion, growth, _ = kernel.ends()
-    if kernel.images <= span:
-        return False
-    interval = int(completion[-1] - completion[-2]) if interval is None else interval
-    return int(growth[-span:].max()) <= interval
+def _bounded(kernel: Kernel, span: int, interval: int) -> bool:
+    """Whether the last images prove that none to come takes longer than ``interval``."""
+    _, growth, _ = kernel.ends()
+    return kernel.images > span and int(growth[-span:].max()) <= interval
+
+
+def _exceeds(kernel: Kernel, span: int, interval: int) -> bool:
+    """Whether the last images prove, by the same argument from below, that all to come take longer than that."""
+    _, _, least = kernel.ends()
+    return kernel.images > span and int(least[-span:].min()) > interval
+
+
+def _steady(kernel: Kernel, span: int, slowest: int) -> bool:
+    """Whether the last interval seen is that of all images to come: none longer, none shorter in the long run."""
+    completion, _, _ = kernel.ends()
+    interval = int(completion[-1] - completion[-2])
+    return _bounded(kernel, span, interval) and (interval == slowest or _exceeds(kernel, span, interval - 1))
+
+
+def _interval(completion: IntArray, steady: bool) -> int:
+    first = len(completion) - 2 if steady else (len(completion) - 1) // 2
+    return -(-int(completion[-1] - completion[first]) // (len(completion) - 1 - first))
 
 
 def _waiting(netlist: Netlist, waits: Mapping[str, int]) -> tuple[Waiting, ...]:
@@ -246,9 +263,8 @@ def _keeps(m: Model, depth: IntArray, style: Style, target: int) -> bool:
         for images in range(span + 1, max(MAX_IMAGES, span + 1) + 1):
             if not kernel.run(images):
                 return False
-            if _steady(kernel, span, target):
+            if _bounded(kernel, span, target):
                 return True
-            _, _, least = kernel.ends()
-            if int(least[-span:].min()) > target:
-                return False  # the same argument from below: every image to come follows later than that
+            if _exceeds(kernel, span, target):
+                return False
     return False

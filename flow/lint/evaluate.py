@@ -15,6 +15,7 @@ from flow.lint.program import Decl, Function, Key, Node, Program
 from flow.lint.symbolic import Lin, Symbols
 
 Name = tuple[Key, str]  # a variable, or one field of a struct
+Touched = tuple[Name, tuple[Lin, ...], bool]  # array, indices, whether written
 Guards = tuple[tuple[int, bool, int], ...]  # (branch number, which way, symbol of its condition or -1)
 
 
@@ -86,6 +87,7 @@ class Evaluator:
         self.is_memory: Callable[[Name], bool] = lambda name: False
         self.region: Region | None = None
         self.guards: Guards = ()
+        self.trace: list[Touched] = []  # accesses of the unrolled loop at hand
         self.branches = 0
         self.quiet = 0
         self.file = ""
@@ -149,6 +151,7 @@ class Evaluator:
             self.dynamic.add(name)
         if write:
             self.written.add(name)
+        self.trace.append((name, tuple(i.form for i in index), write))
         if self.region is not None and not self.quiet:
             forms = tuple(i.form for i in index)
             self.region.accesses.append(Access(name, place.decl, forms, write, self.guards, self.file, line))

@@ -98,6 +98,7 @@ def test_steady_means_steady() -> None:
             assert seen.interval_cycles is not None
             later = [simulate(net, n, style=style) for n in (seen.images + 1, seen.images + 7, seen.images + 60)]
             assert all((s.interval_cycles or 0) <= seen.interval_cycles for s in later)
+            assert later[-1].interval_cycles == seen.interval_cycles
     assert proved >= 30
 
 

@@ -1,0 +1,47 @@
+"""Genotypes as lists of choices, for strategies that learn gene by gene (controllers, TPE, shrinking).
+
+A space that can be written so offers three more methods than :class:`flow.search.Space`; nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow.search import Genotype, SearchError, Space
+
+Indices: TypeAlias = NDArray[np.int64]
+METHODS = ("genes", "encode", "decode")
+
+
+class Encoded(Space, Protocol):
+    """A space whose genotypes are index vectors, from the network's front to its back."""
+
+    def genes(self) -> tuple[int, ...]:
+        """Number of choices of each gene, each at least 1; constant."""
+
+    def encode(self, genotype: Genotype, /) -> tuple[int, ...]:
+        """Index of each gene's choice, 0 for a gene without effect; ``decode(encode(g))`` equals ``g``."""
+
+    def decode(self, indices: Sequence[int], /) -> Genotype:
+        """The genotype of any index vector within ``genes``; several vectors may mean one genotype."""
+
+
+def encoded(space: Space, strategy: str) -> Encoded:
+    """``space`` as one with an encoding. Raises SearchError naming the methods it lacks."""
+    missing = [m for m in METHODS if not callable(getattr(space, m, None))]
+    if missing:
+        raise SearchError(
+            f"strategy {strategy} chooses gene by gene: the space {type(space).__name__} lacks {', '.join(missing)} "
+            "(flow.search.encoded.Encoded); add them, or take a strategy such as nsga2 that needs no genes"
+        )
+    return cast(Encoded, space)
+
+
+def matrix(space: Encoded, genotypes: Sequence[Genotype]) -> Indices:
+    """(n, genes) the encodings."""
+    rows = [space.encode(g) for g in genotypes]
+    return np.array(rows, dtype=np.int64).reshape(len(rows), len(space.genes()))

@@ -1,0 +1,107 @@
+"""Optuna's own samplers behind this package's interface, to be measured against: TPE and NSGA-II.
+
+Optuna (Akiba et al., KDD 2019) is not a dependency: ``pip install optuna``. Every told trial is enqueued, asked for
+and told to an in-memory study in the order of the numbers, so the study can be made again from a journal; a proposal
+comes from a sampler seeded by its number, and is then withdrawn, since the study hears of it when it is told.
+Violations are Optuna's constraints. Genes are categorical, so the space needs an encoding
+(:mod:`flow.search.encoded`).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flow.search import Genotype, SearchError, Space, Trial
+from flow.search.encoded import encoded
+from flow.search.learned import Learned
+from flow.search.numbered import History
+
+if TYPE_CHECKING:
+    import optuna
+
+REQUIRES = ("optuna",)  # read by flow.search.names
+SAMPLERS = ("tpe", "nsga2")
+HUGE = 1e12  # stands for infinity, which samplers cannot scale
+ASKS = 8  # of the sampler a proposal; then genes of its last answer are changed
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ModuleNotFoundError as e:
+        raise SearchError(f"strategy optuna_samplers needs {e.name}: pip install optuna") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _violation(trial: optuna.trial.FrozenTrial) -> tuple[float]:
+    return (float(trial.user_attrs.get("violation", 0.0)),)
+
+
+class OptunaSampler(Learned[Any]):
+    """The state is a study, which ``learn`` changes in place."""
+
+    frozen = False
+
+    def __init__(
+        self, space: Space, seed: int, objectives: int, batch: int, sampler: str, initial: int, population: int
+    ) -> None:
+        super().__init__(space, seed, objectives, batch)
+        if sampler not in SAMPLERS:
+            raise SearchError(f"optuna_samplers: sampler {sampler!r} is not one of {', '.join(SAMPLERS)}")
+        if initial < 1 or population < 2:
+            raise SearchError(f"optuna_samplers: initial {initial} is below 1 or population {population} below 2")
+        self.optuna = _optuna()
+        self.coded = encoded(space, "optuna_samplers")
+        self.kind, self.initial, self.population = sampler, initial, population
+        categories = [self.optuna.distributions.CategoricalDistribution(range(c)) for c in self.coded.genes()]
+        self.distributions = {f"gene{i:04d}": d for i, d in enumerate(categories)}
+        self._last: tuple[int, ...] = ()
+
+    def start(self) -> Any:
+        return self.optuna.create_study(directions=["minimize"] * self.objectives, sampler=self._sampler(self.seed))
+
+    def _sampler(self, seed: int) -> Any:
+        samplers = self.optuna.samplers
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", self.optuna.exceptions.ExperimentalWarning)  # constraints are, in Optuna 4
+            if self.kind == "tpe":
+                return samplers.TPESampler(n_startup_trials=self.initial, seed=seed, constraints_func=_violation)
+            return samplers.NSGAIISampler(population_size=self.population, seed=seed, constraints_func=_violation)
+
+    def learn(self, state: Any, trials: Sequence[Trial]) -> Any:
+        for t in trials:
+            params = dict(zip(self.distributions, self.coded.encode(t.genotype), strict=True))
+            state.enqueue_trial(params, user_attrs={"violation": min(t.violation, HUGE)})
+            asked = state.ask(self.distributions)
+            state.tell(asked, [v if math.isfinite(v) else math.copysign(HUGE, v) for v in t.values])
+        return state
+
+    def draw(self, state: Any, history: History, rng: np.random.Generator, attempt: int) -> Genotype:
+        if attempt < ASKS:
+            state.sampler = self._sampler(int(rng.integers(1 << 31)))
+            asked = state.ask(self.distributions)
+            state.tell(asked, state=self.optuna.trial.TrialState.FAIL)
+            self._last = tuple(asked.params[name] for name in self.distributions)
+            return self.coded.decode(self._last)
+        drawn = zip(self._last, self.coded.genes(), strict=True)
+        return self.coded.decode([int(rng.integers(c)) if rng.random() < attempt / self.retries else i for i, c in drawn])
+
+
+def create(
+    space: Space,
+    seed: int,
+    objectives: int,
+    *,
+    batch: int = 8,
+    sampler: str = "tpe",
+    initial: int = 16,
+    population: int = 16,
+) -> OptunaSampler:
+    """``initial``: TPE's random trials first; ``population``: NSGA-II's. Raises SearchError where Optuna is absent."""
+    return OptunaSampler(space, seed, objectives, batch, sampler, initial, population)
