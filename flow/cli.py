@@ -217,6 +217,38 @@ def csim(a: argparse.Namespace) -> Answer:
     return 0 if result.bit_exact else 1
 
 
+def simulate(a: argparse.Namespace) -> Answer:
+    from flow import project
+    from flow import simulate as cycles
+
+    loaded = project.load(Path(a.folder))
+    netlist = loaded.design().netlist
+    depths = dict(depth_of(text) for text in a.depth)
+    if a.minimise:
+        depths = cycles.minimal_depths(netlist) | depths
+    result = cycles.simulate(netlist, a.images, depths or None, a.pipeline)
+    emit(a, result.json(), lambda: simulation_text(result))
+    return 1 if result.deadlock else 0
+
+
+def depth_of(text: str) -> tuple[str, int]:
+    """``s3=16``: another depth for a FIFO."""
+    name, _, depth = text.partition("=")
+    if not depth.isdigit() or not int(depth):
+        raise ValueError(f"--depth {text}: give NAME=BEATS, for example s3=16")
+    return name, int(depth)
+
+
+def simulation_text(result: Any) -> str:
+    if result.deadlock:
+        return f"deadlock: {result.deadlock}"
+    rows = [{"fifo": n, "depth": result.depths[n], "most beats": m} for n, m in result.max_occupancy.items()]
+    return (
+        f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} cycles over {result.images} images, "
+        f"no deadlock, simulated in {result.seconds:.2f} s\n{table(rows)}"
+    )
+
+
 def synth(a: argparse.Namespace) -> Answer:
     from flow.toolchain import vendor
 
@@ -325,6 +357,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--images", type=positive, help="how many (100 random ones, or all of --inputs)")
     p.add_argument("--seed", type=int, default=0, help="of the random images")
     p.add_argument("--ap-types", action="store_true", help="Xilinx's ap_int types instead of native integers (slower)")
+    p = command("simulate", simulate, "simulate a compiled project cycle by cycle, FIFOs finite")
+    p.add_argument("folder", metavar="DIR")
+    p.add_argument("--images", type=positive, help="how many; until the interval is proved steady without")
+    p.add_argument("--depth", action="append", default=[], metavar="FIFO=BEATS", help="another depth; may be repeated")
+    p.add_argument("--minimise", action="store_true", help="find the smallest depths that keep the interval, use them")
+    p.add_argument("--pipeline", default="flushing", choices=["flushing", "stalling"], help="what a starved loop does")
     p = command("synth", synth, "synthesise a compiled project with an installed HLS tool")
     p.add_argument("folder", metavar="DIR")
     p.add_argument("--toolchain", default="auto")

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
 
 from flow import codegen, estimate, mapping, system
 from flow.board import Board
@@ -21,6 +20,7 @@ from flow.design import Design, Folding, Report
 from flow.fixed import IntArray
 from flow.ir import onnx_file, qdq
 from flow.ir.graph import Graph
+from flow.ir.onnx_file import ModelProto
 from flow.toolchain import gpp
 
 MODEL = "model.onnx"

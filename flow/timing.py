@@ -64,27 +64,33 @@ def schedule(netlist: Netlist, period: int | None) -> tuple[Times, int]:
         for port, iterations in enumerate(reads):
             if (p.id, port) in into:
                 np.maximum.at(ready, iterations, written[into[p.id, port].name] + 1)
-        fire = _fire(p, ready, period)
+        fire, leave = _fire(p, ready, period)
         for port, iterations in enumerate(reads):
             if (p.id, port) in into:
                 name = into[p.id, port].name
                 times[name] = (written[name], fire[iterations])
         for port, iterations in enumerate(writes):
             if (p.id, port) in out_of:
-                written[out_of[p.id, port].name] = fire[iterations] + p.depth - 1
-        end = max(end, int(fire[-1]) + p.depth)
+                written[out_of[p.id, port].name] = leave[iterations]
+        end = max(end, int(leave[-1]) + 1)
     return times, end + 1
 
 
-def _fire(p: Process, ready: IntArray, period: int | None) -> IntArray:
-    index = np.arange(p.iterations, dtype=np.int64)
+def _fire(p: Process, ready: IntArray, period: int | None) -> tuple[IntArray, IntArray]:
+    """Cycle at which each iteration starts, and at which its results leave the pipeline.
+
+    Periodic: every step of the pipeline, draining included, is spread over the period, so the schedule is one that a
+    pipeline which stops as a whole can follow as well as one that drains by itself. One cycle of the period goes to
+    function entry and exit, one to the region.
+    """
     if period is None:
+        index = np.arange(p.iterations, dtype=np.int64)
         fire: IntArray = np.maximum.accumulate(ready - index) + index
-        return fire
-    # One cycle for function entry and exit and the pipeline's depth are not available to iterations.
-    room = period - p.depth - 1
-    grid = index * room // p.iterations
-    return grid + int((ready - grid).max())
+        return fire, fire + p.depth - 1
+    steps = p.iterations + p.depth - 1
+    grid = np.arange(steps, dtype=np.int64) * (period - 2) // steps
+    grid = grid + int((ready - grid[: p.iterations]).max())
+    return grid[: p.iterations], grid[p.depth - 1 :]
 
 
 def occupancy(stream: Stream, written: IntArray, read: IntArray, period: int) -> int:

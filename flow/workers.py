@@ -63,10 +63,13 @@ def _serve(pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         try:
-            pipe.send((True, function(*arguments)))
-        except Exception as e:  # noqa: BLE001 - whatever a task raises is its result
+            answer = True, function(*arguments)
+        except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, OSError,
+                RuntimeError, TypeError, ValueError) as e:  # fmt: skip
+            # A task's own failure is its result; anything else ends the process, which the parent notices.
             where = traceback.extract_tb(e.__traceback__)[-1]
-            pipe.send((False, f"{type(e).__name__}: {e} ({os.path.basename(where.filename)}:{where.lineno})"))
+            answer = False, f"{type(e).__name__}: {e} ({os.path.basename(where.filename)}:{where.lineno})"
+        pipe.send(answer)
 
 
 class Pool:

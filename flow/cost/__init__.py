@@ -1,1 +1,1 @@
-""""""
+"""Component laws: what C synthesis reports for memories, FIFOs, multipliers and the rest."""

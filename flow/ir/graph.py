@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from types import MappingProxyType
 
 import networkx as nx
@@ -24,7 +25,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operator. ``id`` is generated (``L0``, ``L1``, ...) and safe in code; ``name`` is outside text, for people only."""
+    """One operator. ``id`` is generated (``L0``, ...) and safe in code; ``name`` is outside text, for people only."""
 
     id: str
     name: str
@@ -41,7 +42,6 @@ class Graph:
 
     nodes: tuple[Node, ...]
     tensors: Mapping[str, Tensor]
-    digest: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
@@ -56,7 +56,11 @@ class Graph:
             want = node.op.shape([self.tensors[i].shape for i in node.inputs])
             if want != self.tensors[node.id].shape:
                 raise ValueError(f"node {node.id} ({node.name!r}) gives {want}, declared {self.tensors[node.id].shape}")
-        object.__setattr__(self, "digest", digest_of([(n.id, n.op, n.inputs) for n in self.nodes], dict(self.tensors)))
+
+    @cached_property
+    def digest(self) -> str:
+        """Of everything but the names that people gave."""
+        return digest_of([(n.id, n.op, n.inputs) for n in self.nodes], dict(self.tensors))
 
     @property
     def output(self) -> str:

@@ -191,7 +191,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Add:
-    """``a * 2**left_shift[0] + b * 2**left_shift[1] + offset``, requantised: both inputs at their common finest scale."""
+    """``a * 2**left_shift[0] + b * 2**left_shift[1] + offset``, requantised: both at their common finest scale."""
 
     requant: Requant
     left_shift: tuple[int, int] = (0, 0)

@@ -25,9 +25,11 @@ from flow.lint.source import Project
 from flow.toolchain.gpp import SimulationError, vendor_headers
 
 HEADERS = ("ap_int.h", "hls_stream.h", "ap_axi_sdata.h")
-WARNINGS = ("uninitialized", "sometimes-uninitialized", "return-type", "array-bounds", "division-by-zero",
-            "shift-count-overflow", "shift-count-negative", "tautological-constant-out-of-range-compare",
-            "constant-conversion", "infinite-recursion", "self-assign", "unsequenced", "varargs", "vla-extension")  # fmt: skip
+WARNINGS = (
+    "uninitialized", "sometimes-uninitialized", "return-type", "array-bounds", "division-by-zero", "unsequenced",
+    "shift-count-overflow", "shift-count-negative", "tautological-constant-out-of-range-compare", "self-assign",
+    "constant-conversion", "infinite-recursion", "varargs", "vla-extension",
+)  # fmt: skip
 
 
 def library() -> Any:
@@ -63,13 +65,18 @@ def include_folders() -> tuple[str, ...]:
 
 
 @cache
-def options() -> tuple[str, ...]:
-    """Compiler options: C++14, Xilinx's types, the warnings that are findings."""
+def vendor_folders() -> tuple[str, str]:
+    """Xilinx's headers and the shim for what they lack; synthesis uses the tool's own."""
     try:
-        vendor = str(vendor_headers())
+        return str(vendor_headers()), str(resources.files("flow.hls") / "shim")
     except SimulationError as e:
         raise LintError(str(e)) from None
-    folders = [*include_folders(), vendor, str(resources.files("flow.hls") / "shim")]
+
+
+@cache
+def options() -> tuple[str, ...]:
+    """Compiler options: C++14, Xilinx's types, the warnings that are findings."""
+    folders = [*include_folders(), *vendor_folders()]
     out = ["-std=c++14", "-nostdinc", "-ferror-limit=20", "-w"]
     out += [part for f in folders for part in ("-isystem", f)]
     return (*out, *(f"-W{w}" for w in WARNINGS))
@@ -130,6 +137,12 @@ def relative(project: Project, name: str) -> str | None:
         return Path(os.path.realpath(name)).relative_to(os.path.realpath(project.root)).as_posix()
     except ValueError:
         return None
+
+
+def included(project: Project, main: str, unit: Any) -> set[str]:
+    """The project's files that a source file reads."""
+    names = (relative(project, i.include.name) for i in unit.get_includes())
+    return {main} | {n for n in names if n is not None}
 
 
 def diagnostics(project: Project, main: str, unit: Any) -> list[Finding]:

@@ -2,21 +2,22 @@
 
 Nanoseconds of 32-bit operators as Vitis HLS prints them in its schedules ("delay = 1.02" for an UltraScale+ adder,
 "2.55" for a 7 series one), shortened linearly for narrow ones; multiplications by constants are the adders of their
-signed digits. Optimistic on purpose: wiring, registers and clock skew are left out, so a path that is too long here is
-too long.
+signed digits. Optimistic on purpose, so that a path that is too long here is too long: bitwise logic counts nothing, as
+it merges into its neighbours' LUTs, and registers and clock skew are left out.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 TABLE = {  # family -> operator class -> (fixed, per bit)
     "ultrascale": {
-        "add": (0.70, 0.010), "compare": (0.66, 0.014), "select": (0.45, 0.0), "logic": (0.28, 0.0),
+        "add": (0.70, 0.010), "compare": (0.66, 0.014), "select": (0.45, 0.0), "logic": (0.0, 0.0),
         "mul": (1.90, 0.047), "shift": (0.60, 0.025), "memory": (1.24, 0.0),
     },
     "seven": {
-        "add": (1.55, 0.031), "compare": (1.47, 0.031), "select": (0.70, 0.0), "logic": (0.97, 0.0),
+        "add": (1.55, 0.031), "compare": (1.47, 0.031), "select": (0.70, 0.0), "logic": (0.0, 0.0),
         "mul": (3.00, 0.172), "shift": (1.20, 0.055), "memory": (3.25, 0.0),
     },
 }  # fmt: skip
@@ -34,6 +35,7 @@ def family(part: str) -> str:
     return "seven" if part.lower().startswith("xc7") else "ultrascale"
 
 
+@cache
 def width(kind: str) -> int:
     """Bits of a type as clang spells it; 32 where it is not a plain number."""
     m = re.match(r"ap_u?(?:int|int_base)<(\d+)", kind)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice, product
+from itertools import product
 
 from flow.lint.delays import Delays
 from flow.lint.evaluate import Evaluator, Name, Place, Region, Touched, Val, merged
@@ -249,8 +249,7 @@ class Machine(Evaluator):
         body, pragmas = loop_body(node), self.frames[-1].pragmas
         head = header(node)
         if isinstance(head, str):
-            self.report(node.line, "loop-bound", f"{label or 'loop'}: {head}")
-            self._s_while(node)
+            self._s_while(node)  # the language rules report it
             return
         assert head.variable.decl is not None
         decl = head.variable.decl
@@ -271,6 +270,11 @@ class Machine(Evaluator):
         if pipeline and "off" not in pipeline.words:
             self.pipelined(body, pipeline, label, node.line, (decl.key, ""))
         else:
+            nested = [n for n in body.walk() if n.kind == "for" and not pragmas.named(loop_body(n), "UNROLL")]
+            if not nested and not unroll and len(values) > 1 and pipeline is None:
+                self.report(
+                    node.line, "pipeline-missing", f"{label or 'loop'}: an innermost loop says PIPELINE or UNROLL"
+                )
             self.settle(lambda: self.statement(body))
 
     def values(self, first: Node, op: str, bound: Node, step: Node, sign: int) -> tuple[int, ...] | None:
@@ -359,22 +363,18 @@ class Machine(Evaluator):
             self.env[n] = Val(form, late, first[n].undefined)
 
     def meets(self, name: Name, trace: list[Touched], variable: Lin, values: tuple[int, ...]) -> bool:
-        """Whether an unrolled turn reads an element of an array that an earlier turn wrote."""
-        unrolled, id = self.symbols.unrolled, variable.terms[0][0].id
-
-        def words(write: bool, turn: int) -> set[object]:
-            found: set[object] = set()
-            for index in {i for n, i, w in trace if n == name and w == write}:
-                inner = sorted(frozenset().union(*(f.deps for f in index)) - {id})
-                for at in islice(product(*(unrolled[d] for d in inner)), MANY >> 8):
-                    found.add(tuple(f.at({id: turn, **dict(zip(inner, at, strict=True))}) for f in index))
-            return found
-
-        written: set[object] = set()
-        for turn in values:
-            if written & words(False, turn):
-                return True
-            written |= words(True, turn)
+        """Whether an unrolled turn may read an element of an array that an earlier turn wrote."""
+        own = variable.terms[0][0].id
+        reads = {i for n, i, w in trace if n == name and not w}
+        writes = {i for n, i, w in trace if n == name and w}
+        for r, w in product(reads, writes):
+            # Dimensions that follow this variable alone decide; the others may coincide.
+            dims = [i for i in range(len(r)) if (r[i].deps | w[i].deps) == {own}]
+            written = set()
+            for turn in values:
+                if tuple(r[i].at({own: turn}) for i in dims) in written:
+                    return True
+                written.add(tuple(w[i].at({own: turn}) for i in dims))
         return False
 
     def sums(self, body: Node) -> set[Key]:

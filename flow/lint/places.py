@@ -31,7 +31,9 @@ class Attached:
 def attach(function: Function, pragmas: Iterable[Parsed]) -> Attached:
     """The pragmas inside a function's body, with the kind of block each stands in."""
     inside = [
-        p for p in pragmas if p.pragma.file == function.file and function.body.start < p.pragma.offset < function.body.end
+        p
+        for p in pragmas
+        if p.pragma.file == function.file and function.body.start < p.pragma.offset < function.body.end
     ]
     owners: dict[int, str] = {function.body.start: "function"}
     spans = [(function.body.start, function.body.end)]
@@ -39,7 +41,9 @@ def attach(function: Function, pragmas: Iterable[Parsed]) -> Attached:
     def visit(node: Node) -> None:
         for kid in node.kids:
             if kid.kind == "block" and kid.start not in owners:
-                owners[kid.start] = "loop" if node.kind in LOOPS and kid is node.kids[-1 if node.kind != "do" else 0] else "other"
+                owners[kid.start] = (
+                    "loop" if node.kind in LOOPS and kid is node.kids[-1 if node.kind != "do" else 0] else "other"
+                )
                 spans.append((kid.start, kid.end))
             visit(kid)
 

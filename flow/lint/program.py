@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from clang import cindex
-
 from flow.lint.clang import library, relative
 from flow.lint.source import Project
 
 Cursor = Any
 Key = tuple[int, int, str]
-BINARY = (" ptrmem ptrmem * / % + - << >> <=> < > <= >= == != & ^ | && || = *= /= %= += -= <<= >>= &= ^= |= ,").split(" ")
+BINARY = (" ptrmem ptrmem * / % + - << >> <=> < > <= >= == != & ^ | && || = *= /= %= += -= <<= >>= &= ^= |= ,").split(
+    " "
+)
 UNARY = " ++ -- ++ -- & * + - ~ !".split(" ")
 STATEMENTS = {
     "COMPOUND_STMT": "block", "DECL_STMT": "decls", "IF_STMT": "if", "FOR_STMT": "for", "WHILE_STMT": "while",
@@ -48,6 +48,7 @@ class Decl:
     fields: dict[str, tuple[int, ...]] = field(default_factory=dict)  # of a project's struct
     reference: bool = False
     pointer: bool = False
+    rank: int = 0  # dimensions as written, also where they depend on template parameters
 
     @property
     def stream(self) -> bool:
@@ -229,7 +230,7 @@ class Program:
                 fields[f.spelling] = tuple(size)
         return Decl(
             key, cursor.spelling, kind.get_canonical().spelling, dims, canonical(element), storage, self.file(cursor),
-            cursor.location.line, fields, reference, pointer,
+            cursor.location.line, fields, reference, pointer, len(re.findall(r"\[[^\[\]]*\]", spelled)),
         )  # fmt: skip
 
     def evaluate(self, cursor: Cursor) -> int | None:
@@ -281,7 +282,8 @@ class Program:
         init = self.lib.clang_Cursor_getVarDeclInitializer(cursor)
         init._tu = cursor._tu  # what the bindings do for the functions they declare
         kids = () if init.kind.is_invalid() else (self.node(init),)
-        return Node("var", line, kids, cursor.spelling, self.decl(cursor))
+        start = cursor.extent.start.offset
+        return Node("var", line, kids, cursor.spelling, self.decl(cursor), start=start)
 
     def _decl_ref_expr(self, cursor: Cursor, line: int) -> Node:
         target = cursor.referenced

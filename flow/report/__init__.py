@@ -1,1 +1,1 @@
-""""""
+"""Reports for people: the HTML page and terminal text."""

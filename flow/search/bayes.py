@@ -20,7 +20,7 @@ from flow.search.evolution import scalar_cost
 from flow.search.numbered import History, Numbered
 from flow.search.pareto import select
 
-NORMALS = 32  # samples of the objectives' posterior for one expectation
+NORMALS = 24  # samples of the objectives' posterior for one expectation
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +84,8 @@ class Bayes(Numbered):
         x = standard(features)
         good = history.violation[chosen] <= 0
         values = history.values[chosen][good]
-        models = tuple(gp.fit(x[good], values[:, j]) for j in range(self.objectives)) if good.any() else ()
-        fits = None if good.all() else gp.fit(x, np.where(good, -1.0, 1.0))
+        models = gp.fit(x[good], values) if good.any() else ()
+        fits = None if good.all() else gp.fit(x, np.where(good, -1.0, 1.0)[:, None])[0]
         low = values.min(axis=0) if good.any() else np.zeros(self.objectives)
         span = np.ptp(values, axis=0) if good.any() else np.ones(self.objectives)
         return Models(standard, models, fits, low, np.where(span > 0, span, 1.0))
@@ -128,7 +128,7 @@ def create(
     *,
     batch: int = 8,
     initial: int = 16,
-    pool: int = 96,
-    most: int = 256,
+    pool: int = 64,
+    most: int = 128,
 ) -> Bayes:
     return Bayes(space, seed, objectives, batch, initial, pool, most)

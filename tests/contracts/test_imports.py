@@ -16,19 +16,24 @@ FLOW = ROOT / "flow"
 # From the bottom up: a unit (a package of flow, or a module directly in it) imports units of lower layers and, without
 # cycles, of its own.  The component laws (cost) are leaves that the blocks compose, so they lie below them.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("fixed", "board", "files"),
+    ("fixed", "board", "files", "config"),
     ("cost",),
     ("ir",),
     ("design",),
     ("blocks",),
     ("elaborate", "timing"),
-    ("estimate", "codegen"),
+    ("simulate_kernel", "simulate"),
+    ("estimate",),
     ("mapping",),
+    ("codegen", "system"),
     ("toolchain",),
+    ("lint",),
+    ("project",),
     ("space", "train"),
-    ("search", "archive", "front"),
-    ("run",),
-    ("report", "cli"),
+    ("search", "archive", "front", "workers"),
+    ("report",),
+    ("tasks", "study", "explore", "conclude", "results", "run"),
+    ("cli",),
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 # Packages that are slow to import or optional -> the units that may import them.

@@ -86,8 +86,8 @@ def test_block_design_is_built_and_implemented(tmp_path: Path, name: str, instal
     assert ("WARNING: board files" in result.text) == (not installed)
     for stem in ("accel.bit", "accel.hwh"):
         assert (tmp_path / "driver" / stem).is_file()
-    for name in ("vivado_utilization.rpt", "vivado_utilization_hierarchical.rpt", "vivado_timing.rpt"):
-        assert (tmp_path / "report" / name).is_file()
+    for report in ("vivado_utilization.rpt", "vivado_utilization_hierarchical.rpt", "vivado_timing.rpt"):
+        assert (tmp_path / "report" / report).is_file()
 
 
 @pytest.mark.parametrize("name", BOARDS)

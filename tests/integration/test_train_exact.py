@@ -37,13 +37,13 @@ def differing(trained: Trained, graph: Graph, x: np.ndarray) -> dict[str, int]:
     return {k: int((v != exact[k]).sum()) for k, v in steps.items()}
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(12))
 def test_random_networks_of_the_space(seed: int) -> None:
     rng = np.random.default_rng(seed)
     space = load("default")
     shape = [(1, 28, 28), (3, 16, 16), (1, 13, 13)][seed % 3]
     spec = space.network(space.sample(rng), shape, 7)
-    while spec.macs > 2_000_000:
+    while spec.macs > 1_000_000:
         spec = space.network(space.sample(rng), shape, 7)
     trained = random_trained(spec, seed)
     x = rng.integers(0, 256, (6, *shape), dtype=np.uint8)

@@ -97,6 +97,7 @@ _SINGLE = (
     "hls.flow_target",
     "hls.syn.top",
     "hls.syn.cflags",
+    "hls.syn.compile.pipeline_style",
     "hls.tb.cflags",
 )
 _SINGLE += (

@@ -121,7 +121,7 @@ proc export_design {args} {
 foreach {name valued} {
     config_export {-format -rtl -output -version -vendor}
     config_interface {-m_axi_addr64 -m_axi_alignment_byte_size}
-    config_compile {-name_max_length -pipeline_loops -unsafe_math_optimizations}
+    config_compile {-pipeline_style -name_max_length -pipeline_loops -unsafe_math_optimizations}
     config_rtl {-reset -reset_level -module_prefix}
     config_schedule {-enable_dsp_full_reg}
     config_dataflow {-default_channel -fifo_depth}

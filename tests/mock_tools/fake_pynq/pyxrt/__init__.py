@@ -16,18 +16,18 @@ from pathlib import Path
 import numpy as np
 
 
-class ert_cmd_state(enum.IntEnum):  # noqa: N801
+class ert_cmd_state(enum.IntEnum):
     ERT_CMD_STATE_NEW = 1
     ERT_CMD_STATE_COMPLETED = 4
     ERT_CMD_STATE_TIMEOUT = 8
 
 
-class xclBOSyncDirection(enum.Enum):  # noqa: N801
+class xclBOSyncDirection(enum.Enum):
     XCL_BO_SYNC_BO_TO_DEVICE = 0
     XCL_BO_SYNC_BO_FROM_DEVICE = 1
 
 
-class device:  # noqa: N801
+class device:
     def __init__(self, index: int) -> None:
         assert index == 0, "one card"
         self.process: subprocess.Popen[bytes] | None = None
@@ -63,7 +63,7 @@ class device:  # noqa: N801
         return data
 
 
-class kernel:  # noqa: N801
+class kernel:
     def __init__(self, card: device, uuid: str, name: str) -> None:
         assert uuid == f"uuid-{card.loaded}", "another xclbin is loaded"
         assert name in ("mm2s", "s2mm"), f"no kernel {name} with a control port"
@@ -74,7 +74,7 @@ class kernel:  # noqa: N801
         return 0
 
 
-class bo:  # noqa: N801
+class bo:
     normal = 0
 
     def __init__(self, card: device, size: int, flags: int, group: int) -> None:
@@ -98,7 +98,7 @@ class bo:  # noqa: N801
         a[offset : offset + size] = b[offset : offset + size]
 
 
-class run:  # noqa: N801
+class run:
     def __init__(self, of: kernel) -> None:
         self.kernel, self.arguments, self.started = of, {}, False
 
