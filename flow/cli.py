@@ -153,7 +153,8 @@ def quantised(a: argparse.Namespace) -> Any:
             raise ValueError(f"--calibration {a.calibration}: not a readable .npy file ({e})") from None
         if images.ndim != 4 or list(images.shape[1:]) != shape:
             raise ValueError(
-                f"--calibration {a.calibration}: shape {images.shape}; the model takes (N, {', '.join(map(str, shape))})"
+                f"--calibration {a.calibration}: shape {images.shape}; the model takes (N, "
+                f"{', '.join(map(str, shape))})"
             )
         images = images.astype(np.float32)
     else:
@@ -244,7 +245,7 @@ def simulation_text(result: Any) -> str:
         return f"deadlock: {result.deadlock}"
     rows = [{"fifo": n, "depth": result.depths[n], "most beats": m} for n, m in result.max_occupancy.items()]
     return (
-        f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} cycles over {result.images} images, "
+        f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} cycles, {result.images} images, "
         f"no deadlock, simulated in {result.seconds:.2f} s\n{table(rows)}"
     )
 

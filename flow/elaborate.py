@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from flow import blocks
@@ -75,7 +76,7 @@ def netlist(graph: Graph, foldings: Mapping[str, Folding], board: Board, interva
             end, port = ends[tensor].pop(0)
             b.connect(end, port, chain[0], index, size(graph, tensor))
         b.processes += chain
-        for up, down in zip(chain, chain[1:], strict=False):
+        for up, down in itertools.pairwise(chain):
             b.connect((up.id, 0), up.outputs[0], down, 0, up.outputs[0].lanes * up.outputs[0].beats)
         offer(node.id, (chain[-1].id, 0), chain[-1].outputs[0])
     last = graph.tensors[graph.output]

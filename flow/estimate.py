@@ -1,4 +1,4 @@
-"""Design -> Report: what C synthesis will report, from the blocks' own models and the component laws (fidelity "estimate")."""
+"""Design -> Report of fidelity "estimate": what C synthesis will report, by the blocks' models and component laws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A compiled project: the QDQ model that specifies it, the design, the HLS sources and the evidence; written whole or not at all."""
+"""A compiled project: the QDQ model that specifies it, design, HLS sources and evidence; written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flow.design import Design, Folding, Report
 from flow.fixed import IntArray
 from flow.ir import onnx_file, qdq
 from flow.ir.graph import Graph
-from flow.ir.onnx_file import ModelProto
+from flow.ir.onnx_file import ModelProto as ModelProto
 from flow.toolchain import gpp
 
 MODEL = "model.onnx"

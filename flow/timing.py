@@ -1,15 +1,16 @@
 """Cycle-level schedules of a netlist: latency, interval, and FIFO depths that provably keep them.
 
-Every process runs one II = 1 loop whose reads and writes happen at known iterations (``blocks.schedule``), so a schedule
-is one firing time per iteration, and dependences are prefix maxima: vectorised, no event loop.
+Every process runs one II = 1 loop whose reads and writes happen at known iterations (``blocks.schedule``), so a
+schedule is one firing time per iteration, and dependences are prefix maxima: vectorised, no event loop.
 
-*Latency*: the earliest schedule with unbounded FIFOs, t(i) = max(t(i-1) + 1, arrival of the beats that iteration i reads).
+*Latency*: the earliest schedule with unbounded FIFOs, t(i) = max(t(i-1) + 1, arrival of the beats that iteration i
+reads).
 
 *FIFO depths*: a periodic schedule in which every process spreads its iterations evenly over the interval and starts as
 soon as no beat comes late. The most beats that a FIFO holds under it, images overlapping, is a sufficient depth:
 self-timed execution of a dataflow graph with that much room is never later than any schedule that fits the same room
-(monotonicity of timed event graphs; Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity, 1992, ch. 2), so it
-neither deadlocks nor exceeds the interval.
+(monotonicity of timed event graphs; Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity, 1992, ch. 2), so
+it neither deadlocks nor exceeds the interval.
 """
 
 from __future__ import annotations

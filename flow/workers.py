@@ -8,14 +8,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 ATTEMPTS = 2
+GRACE_S = 5.0  # for a task to clean up when it is ended
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,36 @@ class _Worker:
 
 def _serve(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # As an exception, so that a task that drives a vendor's tool gets to end the tool's processes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
             function, arguments = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            answer = True, function(*arguments)
-        except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, OSError,
-                RuntimeError, TypeError, ValueError) as e:  # fmt: skip
-            # A task's own failure is its result; anything else ends the process, which the parent notices.
+            answer = ForkingPickler.dumps((True, function(*arguments)))
+        except Exception as e:  # noqa: BLE001 - whatever a task raises is its result
             where = traceback.extract_tb(e.__traceback__)[-1]
-            answer = False, f"{type(e).__name__}: {e} ({os.path.basename(where.filename)}:{where.lineno})"
-        pipe.send(answer)
+            reason = f"{type(e).__name__}: {e} ({os.path.basename(where.filename)}:{where.lineno})"
+            answer = ForkingPickler.dumps((False, reason))
+        try:
+            pipe.send_bytes(answer)
+        except OSError:
+            return  # nobody is left to hear it
+
+
+def _end_with_parent() -> None:
+    """A worker that outlives a killed run would go on writing into the folder that the resumed run works in."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM)
+    time.sleep(GRACE_S)
+    os._exit(1)
 
 
 class Pool:
@@ -88,6 +110,8 @@ class Pool:
 
     def close(self) -> None:
         """Ends all workers at once."""
+        for w in self._workers:
+            w.process.terminate()
         for w in self._workers:
             self._end(w)
         self._workers = []
@@ -118,17 +142,27 @@ class Pool:
                 yield outcome
 
     def _start(self, task: Task, attempt: int) -> _Worker:
-        free = next((w for w in self._workers if w.task is None and w.process.is_alive()), None)
-        if free is None:
-            here, there = self._context.Pipe()
-            process = self._context.Process(target=_serve, args=(there,), daemon=True)
-            process.start()
-            there.close()
-            free = _Worker(process, here)
-            self._workers.append(free)
-        free.task, free.started, free.attempt = task, time.monotonic(), attempt
-        free.pipe.send((task.function, task.arguments))
-        return free
+        for w in [w for w in self._workers if w.task is None]:
+            try:
+                w.pipe.send((task.function, task.arguments))
+            except OSError:  # it died while idle
+                self._end(w)
+                self._workers.remove(w)
+                continue
+            w.task, w.started, w.attempt = task, time.monotonic(), attempt
+            return w
+        return self._fresh(task, attempt)
+
+    def _fresh(self, task: Task, attempt: int) -> _Worker:
+        here, there = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(there,), daemon=True)
+        process.start()
+        there.close()
+        w = _Worker(process, here, task, time.monotonic(), attempt)
+        self._workers.append(w)
+        with suppress(OSError):  # it died at once: the pipe says so when the result is collected
+            here.send((task.function, task.arguments))
+        return w
 
     def _collect(self, w: _Worker, ready: bool) -> Done | Failed | str | None:
         """A result, a reason to try again, or None while the task runs."""
@@ -147,6 +181,8 @@ class Pool:
 
     def _end(self, w: _Worker) -> None:
         w.pipe.close()
+        w.process.terminate()
+        w.process.join(GRACE_S)
         if w.process.is_alive():
             w.process.kill()
-        w.process.join(5)
+        w.process.join(GRACE_S)

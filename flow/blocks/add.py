@@ -87,7 +87,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
                 ("LEFT1", op.left_shift[1]),
                 ("OFFSET", op.offset),
                 *la.rounder.constants,
-            ),  # fmt: skip
+            ),
             types=(
                 *((name, beat(p.bits, p.signed, p.lanes)) for name, p in zip(names, ports, strict=True)),
                 *la.rounder.types(out),

@@ -1,4 +1,4 @@
-"""Requantisation in hardware: which rounding circuit serves a Requant, its types, tables and cost (``hls/requant.h``)."""
+"""Requantisation in hardware: the rounding circuit of a Requant, its types, tables and cost (``hls/requant.h``)."""
 
 from __future__ import annotations
 

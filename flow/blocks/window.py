@@ -21,7 +21,7 @@ HAZARD = 4  # least iterations between storing a word and reading it back
 
 @dataclass(frozen=True)
 class Geometry:
-    """Everything a window unit depends on but the number of lanes. ``groups``: 0 means every channel beat is a group."""
+    """All that a window unit depends on but its lanes. ``groups``: 0 means every channel beat is a group."""
 
     channels: int
     height: int
@@ -146,7 +146,8 @@ def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Qu
     cf, (kh, kw), (oh, ow) = g.channels // lanes, g.kernel, g.out
     constants = {
         "H": g.height, "W": g.width, "OH": oh, "OW": ow, "KH": kh, "KW": kw, "SH": g.stride[0], "SW": g.stride[1],
-        "DH": g.dilation[0], "DW": g.dilation[1], "PT": g.pads[0], "PL": g.pads[1], "PAD": pad, "CF": cf, "LANES": lanes,
+        "DH": g.dilation[0], "DW": g.dilation[1], "PT": g.pads[0], "PL": g.pads[1], "PAD": pad,
+        "CF": cf, "LANES": lanes,
     }  # fmt: skip
     beats_in = g.height * g.width * cf
     types = [("Beat", beat(quant.bits, quant.signed, lanes))]

@@ -14,7 +14,6 @@ All functions are pure; sizes must be positive or LawError is raised.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from functools import cached_property, lru_cache
 from typing import Literal
 

@@ -17,7 +17,8 @@ import onnx.inliner
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx import AttributeProto, GraphProto, NodeProto, numpy_helper
+from onnx import ModelProto as ModelProto
 
 from flow.ir.messages import ModelError, node_label, one_line, shown
 from flow.ir.stored_data import FLOATS, MAX_BYTES, MAX_WEIGHTS, constants, elements, load_external

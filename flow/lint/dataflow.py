@@ -63,7 +63,7 @@ class Directions:
             self.visit(kid, out)
 
     def through(self, node: Node, callee: Function, out: dict[Key, set[str]]) -> list[Node]:
-        """A call does to its arguments what the callee does to its parameters. Returns the arguments passed by value."""
+        """A call does to its arguments what the callee does to its parameters. Returns those passed by value."""
         inner, rest = self.of(callee), []
         params = {p.key for p in callee.params}
         given = node.kids if node.kind == "call" else node.kids[1:]

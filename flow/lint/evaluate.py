@@ -1,7 +1,7 @@
 """Symbolic evaluation of expressions: address arithmetic, array accesses, and how late a value is.
 
-Values know their form (``symbolic.Lin``) and the longest path to them, in ns, from each variable carried into the turn of
-a pipelined loop.
+Values know their form (``symbolic.Lin``) and the longest path to them, in ns, from each variable carried into the turn
+of a pipelined loop.
 """
 
 from __future__ import annotations

@@ -98,7 +98,8 @@ VITIS: dict[str, Form] = {
     "INLINE": Form({}, choice("off recursive")),
     "INTERFACE": Form(
         {
-            "mode": MODES, "port": PORT, "bundle": WORD, "depth": INT, "offset": WORD, "name": WORD, "clock": WORD,
+            "mode": MODES, "port": PORT, "bundle": WORD, "depth": INT, "offset": WORD, "name": WORD,
+            "clock": WORD,
             "register_mode": choice("forward reverse both off"), "latency": INT, "storage_type": WORD,
             "storage_impl": WORD, "num_read_outstanding": INT, "num_write_outstanding": INT, "max_read_burst_length": INT,
             "max_write_burst_length": INT, "max_widen_bitwidth": INT,

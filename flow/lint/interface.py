@@ -14,18 +14,19 @@ from flow.lint.source import Project
 # Words of VHDL-2008 (IEEE 1076) and Verilog-2005 (IEEE 1364) that C++ allows as names: HLS renames such a port in the
 # RTL ("in" becomes "in_r"), and the block design and drivers then look for a port that is not there.
 KEYWORDS = frozenset(
-    """abs access after alias all always architecture array assert assign attribute begin block body buf buffer bufif0
-    bufif1 bus casex casez cell cmos component config configuration constant deassign defparam design disable disconnect
-    downto edge elsif end endcase endconfig endfunction endgenerate endmodule endprimitive endspecify endtable endtask
-    entity event exit file force forever fork function generate generic genvar group guarded highz0 highz1 ifnone impure
-    in incdir include inertial initial inout input instance integer is join label large liblist library linkage literal
-    localparam loop macromodule map medium mod module nand negedge new next nmos nor noshowcancelled notif0 notif1 null of
-    on open others out output package parameter pmos port posedge postponed primitive procedure process pull0 pull1
-    pulldown pullup pulsestyle_ondetect pulsestyle_onevent pure range rcmos real realtime record reg register reject
-    release rem repeat report rnmos rol ror rpmos rtran rtranif0 rtranif1 scalared select severity shared showcancelled
-    signal sla sll small specify specparam sra srl strong0 strong1 subtype supply0 supply1 table task then time to tran
-    tranif0 tranif1 transport tri tri0 tri1 triand trior trireg type unaffected units until use variable vectored wait
-    wand weak0 weak1 when wire with wor xnor""".split()
+    """abs access after alias all always architecture array assert assign attribute begin block body buf buffer
+    bufif0 bufif1 bus casex casez cell cmos component config configuration constant deassign defparam design
+    disable disconnect downto edge elsif end endcase endconfig endfunction endgenerate endmodule endprimitive
+    endspecify endtable endtask entity event exit file force forever fork function generate generic genvar
+    group guarded highz0 highz1 ifnone impure in incdir include inertial initial inout input instance integer
+    is join label large liblist library linkage literal localparam loop macromodule map medium mod module nand
+    negedge new next nmos nor noshowcancelled notif0 notif1 null of on open others out output package
+    parameter pmos port posedge postponed primitive procedure process pull0 pull1 pulldown pullup
+    pulsestyle_ondetect pulsestyle_onevent pure range rcmos real realtime record reg register reject release
+    rem repeat report rnmos rol ror rpmos rtran rtranif0 rtranif1 scalared select severity shared
+    showcancelled signal sla sll small specify specparam sra srl strong0 strong1 subtype supply0 supply1 table
+    task then time to tran tranif0 tranif1 transport tri tri0 tri1 triand trior trireg type unaffected units
+    until use variable vectored wait wand weak0 weak1 when wire with wor xnor""".split()
 )
 MODES = {"stream": {"axis"}, "array": {"m_axi", "ap_memory", "bram"}, "scalar": {"s_axilite", "ap_none", "ap_vld"}}
 

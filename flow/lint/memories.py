@@ -1,4 +1,4 @@
-"""What the accesses of a pipelined loop ask of memories: ports per bank, and loop-carried paths against the clock.
+"""What a pipelined loop asks of memories: ports per bank, and loop-carried paths that fit the clock.
 
 Ports: UG1399 "BIND_STORAGE" (ram_1p one access, ram_2p two of which one may write, ...); an array without a binding gets
 at most two. Banks: ARRAY_PARTITION splits a dimension into memories, ARRAY_RESHAPE packs it into one word, AGGREGATE

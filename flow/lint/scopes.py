@@ -1,4 +1,4 @@
-"""Pragmas in their place: in a function or loop, about a variable that exists there, without contradicting each other."""
+"""Pragmas in their place: in a function or loop, about a variable that exists there, without contradictions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from flow.lint.finding import Finding
 from flow.lint.grammar import Parsed
-from flow.lint.places import Attached, attach, body_of
-from flow.lint.program import Decl, Function, Node, Program
+from flow.lint.places import Attached, attach
+from flow.lint.program import Decl, Function, Node, Program, body_of
 from flow.lint.source import Project
 
 LOOP_ONLY = {"UNROLL", "LOOP_FLATTEN", "LOOP_TRIPCOUNT"}
@@ -120,7 +120,7 @@ def conflicts(found: list[Parsed]) -> Iterator[Finding]:
     seen: set[tuple[str, ...]] = set()
     for p in found:
         what = p.options.get("variable") or p.options.get("port", "")
-        key = (p.pragma.dialect, p.name, what, p.options.get("dim", ""), p.options.get("type", ""))
+        key = (p.pragma.dialect, p.name, what, *(p.options.get(o, "") for o in ("dim", "type", "mode")))
         if p.name not in ("DEPENDENCE", "LATENCY") and key in seen:
             yield finding(p, "pragma-conflict", f"said twice{' about ' + what if what else ''}")
         seen.add(key)

@@ -82,7 +82,7 @@ def choose(s: Stages, interval: int, rounds: int = 60) -> Answer:
 
 
 def repair(tables: list[Floats], picks: list[int], steps: int = 400) -> list[int] | None:
-    """Local search: change one stage at a time, always to the smallest overuse, until everything fits or nothing helps."""
+    """Local search: change one stage at a time, to the smallest overuse, until everything fits or nothing helps."""
     picks = list(picks)
     total = np.sum([t[i] for t, i in zip(tables, picks, strict=True)], axis=0)
     for _ in range(steps):

@@ -49,7 +49,7 @@ def solve(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float
     started = time.perf_counter()
     budget = cost.share(board, goal.max_utilisation)
     options = [blocks.options(graph, n, board) for n in graph.nodes]
-    # Converters, FIFOs and control come on top of the stages: reserve for them, and correct the reserve when it was short.
+    # Converters, FIFOs and control come on top of the stages: reserve for them, and more when that was short.
     reserve = Resources()
     for _ in range(8):
         s = stages(options, minus(budget, reserve))

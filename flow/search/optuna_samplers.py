@@ -1,6 +1,6 @@
 """Optuna's own samplers behind this package's interface, to be measured against: TPE and NSGA-II.
 
-Optuna (Akiba et al., KDD 2019) is not a dependency: ``pip install optuna``. Every told trial is enqueued, asked for
+Optuna (Akiba et al., KDD 2019) is not a dependency: ``pip install 'optuna>=5,<6'``. Every told trial is enqueued, asked for
 and told to an in-memory study in the order of the numbers, so the study can be made again from a journal; a proposal
 comes from a sampler seeded by its number, and is then withdrawn, since the study hears of it when it is told.
 Violations are Optuna's constraints. Genes are categorical, so the space needs an encoding
@@ -21,6 +21,7 @@ from flow.search.learned import Learned
 from flow.search.numbered import History
 
 REQUIRES = ("optuna",)  # read by flow.search.names
+INSTALL = "pip install 'optuna>=5,<6'"
 SAMPLERS = ("tpe", "nsga2")
 HUGE = 1e12  # stands for infinity, which samplers cannot scale
 ASKS = 8  # of the sampler a proposal; then genes of its last answer are changed
@@ -30,7 +31,9 @@ def _optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError as e:
-        raise SearchError(f"strategy optuna_samplers needs {e.name}: pip install optuna") from None
+        raise SearchError(f"strategy optuna_samplers needs the Python module {e.name}: {INSTALL}") from None
+    if not hasattr(optuna.trial.Trial, "set_constraint"):
+        raise SearchError(f"strategy optuna_samplers needs Optuna 5, not {optuna.__version__}: {INSTALL}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

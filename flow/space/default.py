@@ -8,7 +8,7 @@ makes a network for any image of at least 8x8: a stage whose map would fall belo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -173,6 +173,32 @@ class DefaultSpace:
             raise SpaceError(str(e)) from e
         return Genotype(Network(stages=stages, **{k: net[k] for k in self.net_genes}), hardware)
 
+    def genes(self) -> tuple[int, ...]:
+        """Choices of clock, budget, stem and head, number of stages, then of each of the most stages' genes."""
+        stage = [len(v) for v in self.stage_genes.values()]
+        net = [len(v) for v in self.net_genes.values()]
+        return (len(self.clocks), len(self.budgets), *net, MAX_STAGES - MIN_STAGES + 1, *stage * MAX_STAGES)
+
+    def encode(self, g: Genotype) -> tuple[int, ...]:
+        """Index vector (``flow.search.encoded``); raises SpaceError for a value outside the options."""
+        net, stages = g.network, g.network.stages
+        pairs = [("clock_mhz", self.clocks, g.hardware.clock_mhz), ("budget", self.budgets, g.hardware.budget)]
+        pairs += [(k, v, getattr(net, k)) for k, v in self.net_genes.items()]
+        code = [_index(*p) for p in pairs] + [len(stages) - MIN_STAGES]
+        for stage in stages:
+            skip = () if stage.block == "inverted" else ("expansion",)  # without effect
+            code += [0 if k in skip else _index(k, v, getattr(stage, k)) for k, v in self.stage_genes.items()]
+        return tuple(code + [0] * len(self.stage_genes) * (MAX_STAGES - len(stages)))
+
+    def decode(self, indices: Sequence[int]) -> Genotype:
+        """The genotype of an index vector; genes without effect are ignored."""
+        it = iter(int(i) for i in indices)
+        hardware = HardwareGenotype(float(self.clocks[next(it)]), float(self.budgets[next(it)]))
+        net = {k: v[next(it)] for k, v in self.net_genes.items()}
+        count = next(it) + MIN_STAGES
+        drawn = [Stage(**{k: v[next(it)] for k, v in self.stage_genes.items()}) for _ in range(count)]
+        return Genotype(Network(stages=tuple(_canonical(s) for s in drawn), **net), hardware)
+
     def _sites(self, g: Genotype) -> list[tuple[int, str]]:
         """Mutable places: (stage, gene), stage -1 = network, -2 = hardware."""
         sites = [(-1, k) for k in (*self.net_genes, "insert", "remove")] + [(-2, "clock_mhz"), (-2, "budget")]
@@ -208,6 +234,12 @@ def space(options: Options) -> DefaultSpace:
 def _draw(rng: np.random.Generator, choices: tuple[Any, ...]) -> Any:
     """A choice with its Python type kept (``rng.choice`` would give numpy's)."""
     return choices[int(rng.integers(len(choices)))]
+
+
+def _index(name: str, choices: Sequence[Any], value: Any) -> int:
+    if value not in choices:
+        raise SpaceError(f"{name} = {value!r}: not one of the options {', '.join(map(str, choices))}")
+    return choices.index(value)
 
 
 def _canonical(stage: Stage) -> Stage:

@@ -1,0 +1,111 @@
+"""Static schedules: hand-computed chains, AXI ends, FIFO depths, and every block's schedule against its ports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flow import blocks, board, mapping, timing
+from flow.design import Design, Netlist, Process, Stream, process_cycles, stage_cycles
+from flow.mapping.solve import realise
+from tests import networks
+from tests.integration.test_blocks_csim import drawn
+
+BOARD = board.load("zcu102")
+
+
+def lenet() -> Netlist:
+    found = mapping.solve(networks.lenet(), BOARD, mapping.Goal(max_utilisation=0.3))
+    assert isinstance(found, Design)
+    return found.netlist
+
+
+def test_process_and_stage_cycles() -> None:
+    """One loop of II = 1: trips - 1 + depth - 1, two for the function, one more for the dataflow region."""
+    assert process_cycles(1, 1) == 3 and process_cycles(100, 5) == 99 + 4 + 2
+    assert stage_cycles((100, 5), (40, 9)) == 106
+    p = lenet().processes[0]
+    assert p.cycles == process_cycles(p.iterations, p.depth)
+
+
+def test_every_schedule_moves_every_beat_in_order() -> None:
+    """Of all blocks in all foldings that are simulated: as many beats as the ports say, one an iteration, inside the loop."""
+    seen = set()
+    for case in drawn().values():
+        for p in case.design.netlist.processes:
+            seen.add(p.function)
+            for ports, iterations in zip((p.inputs, p.outputs), blocks.schedule(p), strict=True):
+                assert len(ports) == len(iterations)
+                for port, at in zip(ports, iterations, strict=True):
+                    assert len(at) == port.beats, f"{p.id}: {len(at)} beats, the port says {port.beats}"
+                    assert at[0] >= 0 and at[-1] < p.iterations and np.all(np.diff(at) > 0)
+    assert seen == set(blocks._schedules())
+
+
+def earliest(net: Netlist) -> int:
+    """Latency by stepping through iterations one by one: no arrays, no prefix maxima."""
+    source = {s.sink: s for s in net.streams}
+    written: dict[str, list[int]] = {}
+    end = 0
+    for p in net.processes:
+        reads, writes = (
+            [{int(i): k for k, i in enumerate(at)} for at in side] for side in blocks.schedule(p)
+        )  # fmt: skip
+        outs = {s.source[1]: s.name for s in net.streams if s.source[0] == p.id}
+        written |= {name: [] for name in outs.values()}
+        now = -1
+        for i in range(p.iterations):
+            now += 1
+            for port, beats in enumerate(reads):
+                if (p.id, port) in source and i in beats:
+                    now = max(now, written[source[p.id, port].name][beats[i]] + 1)
+            for port, beats in enumerate(writes):
+                if port in outs and i in beats:
+                    written[outs[port]].append(now + p.depth - 1)
+        end = max(end, now + p.depth)
+    return end + 1
+
+
+@pytest.mark.parametrize("seed", [14, 3, 8])
+def test_latency_is_that_of_stepping_through(seed: int) -> None:
+    net = drawn()[seed].design.netlist
+    assert timing.analyse(net).latency_cycles == earliest(net)
+
+
+def test_the_interval_is_the_slowest_process() -> None:
+    net = lenet()
+    found = timing.analyse(net)
+    assert found.interval_cycles == timing.slowest(net) == max(p.cycles for p in net.processes) + 1
+    assert found.latency_cycles > max(p.cycles for p in net.processes)
+
+
+def test_depths_name_every_stream_and_hold_two_beats_at_least() -> None:
+    net = lenet()
+    depths = timing.analyse(net).depths
+    assert set(depths) == {s.name for s in net.streams} and min(depths.values()) >= 2
+
+
+def test_a_skip_connection_needs_room() -> None:
+    """The short way round a residual block waits for the long one: its FIFO must be deep."""
+    d = networks.Draft((4, 12, 12), seed=1)
+    a = d.conv("input", 4, 1)
+    b = d.conv(d.conv(a, 4, 3), 4, 3)
+    d.residual(a, b)
+    graph = d.graph()
+    options = {n.id: blocks.options(graph, n, BOARD)[0] for n in graph.nodes}
+    net = realise(graph, BOARD, {k: o.folding for k, o in options.items()}, max(o.cycles for o in options.values()))
+    add = next(p for p in net.processes if p.function == "add")
+    into = {s.sink[1]: s for s in net.streams if s.sink[0] == add.id}
+    # Two 3x3 windows hold back two rows and two pixels each (12 pixels a row) before their first result.
+    assert upstream(net, into[0]) > 2 * 12 > upstream(net, into[1])
+
+
+def upstream(net: Netlist, stream: Stream) -> int:
+    """Pixels (4 channels) that the FIFOs from the fork, or from the last layer, to here can hold."""
+    total = 0
+    while True:
+        total += stream.depth * stream.port.lanes
+        source: Process = net.process(stream.source[0])
+        if source.function != "gearbox":
+            return total // 4
+        stream = next(s for s in net.streams if s.sink[0] == source.id)
