@@ -111,13 +111,17 @@ def refined(study: Study, pool: Pool, specs: list[NetSpec]) -> list[dict[str, An
         record = {"kind": "refine", "network": outcome.key, "grid": grid, "results": outcome.value}
         study.archive.append(record)
         done[outcome.key] = record
-    found = []
+    numbers = {
+        (c.spec.digest, c.clock_mhz, c.budget): n for n, c in sorted(study.state.candidates.items(), reverse=True)
+    }
+    found, number = [], len(study.state.candidates)
     for s in specs:
-        refined_points = done.get(s.digest)
-        for (clock_mhz, budget), o in paired(refined_points):
+        for (clock_mhz, budget), o in paired(done.get(s.digest)):
+            trial = numbers.get((s.digest, clock_mhz, budget), number)
+            number += 1
             if o is not None:
                 found.append({
-                    "network": s.digest, "clock_mhz": clock_mhz, "budget": budget, "objectives": o,
+                    "trial": trial, "network": s.digest, "clock_mhz": clock_mhz, "budget": budget, "objectives": o,
                     "accuracy": study.state.full[s.digest],
                 })  # fmt: skip
     return found
@@ -155,8 +159,7 @@ def prove(study: Study, pool: Pool, points: list[dict[str, Any]]) -> list[dict[s
     for p in points:
         if key(study, p) in finished:
             p["objectives"] = finished[key(study, p)]["objectives"]
-    points = list(points)
-    while points:
+    while points := [p for p in points if within(study, p)]:
         chosen = front(study, points)
         todo = {str(key(study, p)): p for p in chosen if key(study, p) not in finished or not at(study, p).is_dir()}
         if not todo:
@@ -171,7 +174,17 @@ def prove(study: Study, pool: Pool, points: list[dict[str, Any]]) -> list[dict[s
             else:
                 finished[key(study, p)] = record
         synthesise(study, pool, [p for p in todo.values() if p in points], finished)
-    raise RunError("no front point could be compiled and proved; the journal says why")
+    raise RunError("no front point could be compiled and proved within the limits; the journal says why")
+
+
+def within(study: Study, p: dict[str, Any]) -> bool:
+    """Whether a point's measures, reported ones where there are, keep the user's limits."""
+    o, limits = p["objectives"], study.config
+    return bool(
+        o["utilisation"] <= limits.max_utilisation
+        and o["fps"] >= limits.min_fps
+        and o["latency_ms"] <= (limits.max_latency_ms or math.inf)
+    )
 
 
 def arguments(study: Study, p: dict[str, Any]) -> tuple[Any, ...]:
@@ -184,6 +197,7 @@ def proof(study: Study, outcome: Done | Failed, p: dict[str, Any]) -> dict[str, 
     if not isinstance(outcome, Done) or not good:
         reason = outcome.reason if isinstance(outcome, Failed) else str(outcome.value)
         study.note(f"front point {p['network'][:8]} at {p['budget']:g} is dropped: {reason[:300]}")
+        study.archive.append({"kind": "dropped", **p, "reason": reason[:2000]})
         return None
     result = outcome.value
     p["objectives"] = result["objectives"]
@@ -203,6 +217,12 @@ def synthesise(study: Study, pool: Pool, points: list[dict[str, Any]], finished:
     if study.tool is None:
         return
     work = {str(key(study, p)): p for p in points}
+    for p in points:
+        record = finished[key(study, p)]
+        if known := study.judgement(record["directory"]):
+            del work[str(key(study, p))]
+            study.believe(known, record["result"])
+            settle(study, p, record)
     jobs = [
         Task(k, tasks.synthesise, (*arguments(study, p), str(at(study, p))), explore.SYNTHESIS_S)
         for k, p in work.items()
@@ -211,12 +231,19 @@ def synthesise(study: Study, pool: Pool, points: list[dict[str, Any]], finished:
         p = work[outcome.key]
         record = finished[key(study, p)]
         study.judged(outcome, record["result"], record["directory"])
-        p["objectives"] = record["objectives"] = record["result"]["objectives"]
-        study.archive.append(record)
-        for c in study.state.candidates.values():
-            if (c.spec.digest, c.clock_mhz, c.budget) == key(study, p) and c.feasible:
-                c.result["objectives"] = {**c.result["objectives"], **p["objectives"]}
-                study.strategy.tell([study.trial(c, p["accuracy"])])
+        settle(study, p, record)
+
+
+def settle(study: Study, p: dict[str, Any], record: dict[str, Any]) -> None:
+    """Journal a point with its reported numbers and tell the strategy."""
+    p["objectives"] = record["objectives"] = record["result"]["objectives"]
+    study.archive.append(record)
+    if not within(study, p):
+        study.note(f"{record['directory']}: its report is outside the limits; it leaves the front")
+    for c in study.state.candidates.values():
+        if (c.spec.digest, c.clock_mhz, c.budget) == key(study, p) and c.feasible:
+            c.result["objectives"] = {**c.result["objectives"], **p["objectives"]}
+            study.strategy.tell([study.trial(c, p["accuracy"])])
 
 
 def key(study: Study, p: dict[str, Any]) -> tuple[str, float, float]:
@@ -224,11 +251,6 @@ def key(study: Study, p: dict[str, Any]) -> tuple[str, float, float]:
 
 
 def at(study: Study, p: dict[str, Any]) -> Path:
-    """Folder of a front point: trial number of the candidate it came from (or the next), and the network."""
-    same = [
-        c.number for c in study.state.candidates.values()
-        if (c.spec.digest, c.clock_mhz, c.budget) == key(study, p)
-    ]  # fmt: skip
-    number = min(same) if same else len(study.state.candidates) + round(1000 * p["budget"])
+    """Folder of a front point: its trial number and its network."""
     trials: Path = study.folder / "trials"
-    return trials / f"{number:04d}-{p['network'][:10]}"
+    return trials / f"{p['trial']:04d}-{p['network'][:10]}"

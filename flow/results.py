@@ -7,7 +7,6 @@ import platform
 import sys
 import time
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flow import __version__
@@ -52,7 +51,7 @@ def point(study: Study, p: dict[str, Any]) -> dict[str, Any]:
     fidelity = {k: measured for k in result["objectives"]} | {"accuracy": "validation", "test_accuracy": "test"}
     layers = result["layers"]
     return {
-        "trial": int(Path(p["directory"]).name.split("-")[0]),
+        "trial": p["trial"],
         "objectives": {"accuracy": p["accuracy"], "test_accuracy": result["test_accuracy"], **result["objectives"]},
         "fidelity": fidelity,
         "directory": p["directory"],
