@@ -20,7 +20,7 @@ from flow.workers import Done, Failed, Pool, Task
 
 FINALISTS = 12  # networks trained fully at most
 MARGIN = 0.85  # of the time for training that is planned with: paces are measured on short runs
-SHARE = 0.5  # of the time limit for full training; the rest is for compiling and proving
+PROOF, PROOF_S = 0.1, 45.0  # kept for compiling and proving: a share of the time limit, and seconds at least
 
 
 def finalists(study: Study) -> tuple[list[NetSpec], float]:
@@ -37,7 +37,8 @@ def finalists(study: Study) -> tuple[list[NetSpec], float]:
         raise RunError(study.nothing_fits())
     how = trainer.recipe("full", study.images)
     images = (how.epochs_float + how.epochs_qat) * (how.subset or study.images)
-    left = max(study.config.time_s * (explore.SHARE + SHARE) - study.elapsed(), 0.25 * study.config.time_s) * MARGIN
+    end = study.config.time_s - max(PROOF_S, PROOF * study.config.time_s)
+    left = max(end - study.elapsed(), 0.25 * study.config.time_s) * MARGIN
     price = {d: pace * images for d, pace in study.state.pace.items()}
     # A network that one core cannot train in the time left would make all others wait.
     affordable = [c for c in good if price[c.spec.digest] <= left]
@@ -115,7 +116,7 @@ def refined(study: Study, pool: Pool, specs: list[NetSpec]) -> list[dict[str, An
         (c.spec.digest, c.clock_mhz, c.budget): n for n, c in sorted(study.state.candidates.items(), reverse=True)
     }
     found, number = [], len(study.state.candidates)
-    for s in specs:
+    for s in sorted(specs, key=lambda s: s.digest):  # the finalists' order depends on measured times
         for (clock_mhz, budget), o in paired(done.get(s.digest)):
             trial = numbers.get((s.digest, clock_mhz, budget), number)
             number += 1
