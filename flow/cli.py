@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,11 @@ def search(a: argparse.Namespace) -> Answer:
     weights, activations = config.bits(a.bits)
     folder = Path(a.run) if a.run else new_folder(a.board)
     settings = config.Config(
-        board=a.board,
-        space=a.space,
+        board=lasting(a.board, ".toml"),
+        space=lasting(a.space, ".py"),
         data=a.data,
-        data_dir=a.data_dir or "",
-        strategy=a.strategy,
+        data_dir=str(Path(a.data_dir).absolute()) if a.data_dir else "",
+        strategy=lasting(a.strategy, ".py"),
         mode=a.mode,
         trials=a.trials,
         time_s=config.seconds(a.time),
@@ -77,7 +78,6 @@ def search(a: argparse.Namespace) -> Answer:
         toolchain=a.toolchain,
         front_size=a.front_size,
     )
-    print(f"run folder {folder}", file=sys.stderr)
     return finished(a, folder, run.start(settings, folder, say))
 
 
@@ -90,6 +90,11 @@ def resume(a: argparse.Namespace) -> Answer:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def lasting(name: str, suffix: str) -> str:
+    """A name as it is, the path of a file so that a run resumed from elsewhere finds it."""
+    return str(Path(name).absolute()) if name.endswith(suffix) else name
 
 
 def new_folder(board: str) -> Path:
@@ -134,6 +139,19 @@ def goal(a: argparse.Namespace) -> Any:
     return Goal(a.objective, a.max_utilisation, a.min_fps, a.max_latency_ms)
 
 
+def array(path: str, option: str) -> Any:
+    """The array of an .npy file of numbers."""
+    import numpy as np
+
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+        raise ValueError(f"{option} {path}: not a readable .npy file ({describe(e)})") from None
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "biuf":
+        raise ValueError(f"{option} {path}: not an array of numbers; write one with numpy.save")
+    return found
+
+
 def quantised(a: argparse.Namespace) -> Any:
     """The user's model as QDQ: as it is, or quantised after training on ``--calibration`` data."""
     import numpy as np
@@ -147,11 +165,8 @@ def quantised(a: argparse.Namespace) -> Any:
     weights, activations = config.bits(a.bits)
     shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim][1:]
     if a.calibration:
-        try:
-            images = np.load(a.calibration, allow_pickle=False)
-        except (OSError, ValueError) as e:
-            raise ValueError(f"--calibration {a.calibration}: not a readable .npy file ({e})") from None
-        if images.ndim != 4 or list(images.shape[1:]) != shape:
+        images = array(a.calibration, "--calibration")
+        if list(images.shape[1:]) != shape:
             raise ValueError(
                 f"--calibration {a.calibration}: shape {images.shape}; the model takes (N, "
                 f"{', '.join(map(str, shape))})"
@@ -192,17 +207,11 @@ def estimate(a: argparse.Namespace) -> Answer:
 
 
 def csim(a: argparse.Namespace) -> Answer:
-    import numpy as np
-
     from flow import project
 
     loaded = project.load(Path(a.folder))
     if a.inputs:
-        try:
-            array = np.load(a.inputs, allow_pickle=False)
-        except (OSError, ValueError) as e:
-            raise ValueError(f"--inputs {a.inputs}: not a readable .npy file ({e})") from None
-        images = project.integers(loaded.graph, array, a.inputs)[: a.images or None]
+        images = project.integers(loaded.graph, array(a.inputs, "--inputs"), a.inputs)[: a.images or None]
     else:
         images = project.random_images(loaded.graph, a.images or 100, a.seed)
     result = project.csim(loaded, images, native=not a.ap_types)
@@ -384,20 +393,27 @@ def positive(text: str) -> int:
     return n
 
 
+def above_zero(text: str) -> float:
+    x = float(text)
+    if not 0 < x < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above zero")
+    return x
+
+
 def _search_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--board", default="zcu102", help="name or TOML file")
-    p.add_argument("--space", default="default", help="search space: a name or a .py file")
+    p.add_argument("--space", default="default", help="search space: default, nas-bench-201, fbnet-22, mobilenet, nahas, ... or a .py file")
     p.add_argument("--data", default="digits", help="digits, fashion-mnist, cifar10")
     p.add_argument("--data-dir", help="where the data set lies")
-    p.add_argument("--strategy", default="nsga2", help="random, nsga2, evolution, local, or a .py file")
+    p.add_argument("--strategy", default="nsga2", help="nsga2, evolution, random, local, moead, reinforce, ppo, bayes, tpe, shrinking, or a .py file")
     p.add_argument("--mode", default="joint", choices=["joint"])
     p.add_argument("--trials", type=positive, default=240, help="joint candidates to propose and estimate")
     p.add_argument("--time", default="5m", help="limit, for example 20m")
-    p.add_argument("--max-latency-ms", type=float)
-    p.add_argument("--min-fps", type=float)
-    p.add_argument("--max-utilisation", type=float, default=0.8, help="share of each resource that may be used")
+    p.add_argument("--max-latency-ms", type=above_zero)
+    p.add_argument("--min-fps", type=above_zero)
+    p.add_argument("--max-utilisation", type=above_zero, default=0.8, help="share of each resource that may be used")
     p.add_argument("--bits", default="4,6,8", help="bit widths: weights|activations, for example 8|4,8 or 2-8")
-    p.add_argument("--clock-mhz", type=float, help="the board's default without")
+    p.add_argument("--clock-mhz", type=above_zero, help="the board's default without")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--run", metavar="DIR", help="run folder; runs/BOARD-NNN without")
     p.add_argument("--workers", type=positive, default=default_workers(), help="worker processes: one a core")
@@ -417,10 +433,10 @@ def _mapping_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--calibration", metavar="X.npy", help="float32 images (N, C, H, W) for post-training quantisation")
     p.add_argument("--bits", default="8", help="weights|activations of post-training quantisation")
     p.add_argument("--objective", default="throughput", choices=["throughput", "latency", "area"])
-    p.add_argument("--min-fps", type=float)
-    p.add_argument("--max-latency-ms", type=float)
-    p.add_argument("--max-utilisation", type=float, default=0.8, help="share of each resource that may be used")
-    p.add_argument("--clock-mhz", type=float, help="the board's default without")
+    p.add_argument("--min-fps", type=above_zero)
+    p.add_argument("--max-latency-ms", type=above_zero)
+    p.add_argument("--max-utilisation", type=above_zero, default=0.8, help="share of each resource that may be used")
+    p.add_argument("--clock-mhz", type=above_zero, help="the board's default without")
 
 
 if __name__ == "__main__":

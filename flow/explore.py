@@ -42,7 +42,7 @@ def explore(study: Study, pool: Pool) -> None:
         fresh = [study.candidate(n, g) for n, g in zip(missing, genotypes, strict=False)]
         estimate(study, pool, fresh)
         promote(study, pool, start)
-        verify(study, pool, fresh)
+        verify(study, pool, start)
         tell(study, fresh)
         progress(study)
 
@@ -52,7 +52,7 @@ def complete(study: Study) -> int:
     told = len(study.state.candidates)
     while told and told - 1 not in study.state.candidates:
         told -= 1
-    return told // GENERATION * GENERATION
+    return told if told >= study.config.trials else told // GENERATION * GENERATION
 
 
 def estimate(study: Study, pool: Pool, batch: list[Candidate]) -> None:
@@ -116,18 +116,23 @@ def promising(study: Study) -> list[NetSpec]:
     return chosen
 
 
-def verify(study: Study, pool: Pool, fresh: list[Candidate]) -> None:
+def verify(study: Study, pool: Pool, start: int) -> None:
     """With a vendor's tool: synthesise the generation's most promising trained candidate and believe the report."""
-    ready = [c for c in fresh if c.feasible and c.spec.digest in study.state.pace]
-    if study.tool is None or not ready:
+    batch = [c for n, c in sorted(study.state.candidates.items()) if n >= start]
+    ready = [c for c in batch if c.feasible and c.spec.digest in study.state.pace]
+    if study.tool is None or not ready or any("tool" in c.result for c in batch):
         return
     values = study.points(ready, np.array([study.state.short[c.spec.digest] for c in ready]))
     worth = [pareto.hypervolume(v[None], study.reference()) for v in values]
     c = ready[int(np.argmax(worth))]
+    name = f"candidate {c.number}"
+    if known := study.judgement(name):
+        study.believe(known, c.result)
+        return
     folder = study.folder / "synthesis" / f"{c.number:04d}"
     arguments = (str(study.checkpoint(c.spec.digest, "short")), c.clock_mhz, c.budget, study.settings, str(folder))
     for outcome in pool.run([Task(str(c.number), tasks.synthesise, arguments, SYNTHESIS_S)]):
-        study.judged(outcome, c.result, f"candidate {c.number}")
+        study.judged(outcome, c.result, name)
 
 
 def tell(study: Study, batch: list[Candidate]) -> None:

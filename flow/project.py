@@ -1,4 +1,4 @@
-"""A compiled project: the QDQ model that specifies it, design, HLS sources and evidence; written whole or not at all."""
+"""A compiled project: the QDQ model that specifies it, design, HLS sources, evidence; written whole or not at all."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from flow.ir.onnx_file import ModelProto as ModelProto
 from flow.toolchain import gpp
 
 MODEL = "model.onnx"
+KEYS = ("graph", "board", "clock_mhz", "input", "output", "foldings", "streams", "processes", "bound", "available")
 VECTORS = 4  # images bundled with the test bench
 
 
@@ -49,6 +50,8 @@ def compile_model(
     if isinstance(design, mapping.NoFit):
         return design
     report = estimate.estimate(design)
+    if not report.fits:
+        return mapping.NoFit(report.violations)
     images = random_images(graph, VECTORS, seed)
     plan = codegen.plan(design, (images, graph.evaluate(images)[graph.output]))
     files = {MODEL: model.SerializeToString(), **plan.files, **system.files(design)}
@@ -128,8 +131,9 @@ def load(folder: Path) -> Project:
         view = json.loads(path.read_text())
     except ValueError as e:
         raise ProjectError(f"{path}: not valid JSON: {e}") from None
-    if not isinstance(view, dict) or "graph" not in view:
-        raise ProjectError(f"{path}: not a design of this tool")
+    missing = [k for k in KEYS if k not in view] if isinstance(view, dict) else list(KEYS)
+    if missing:
+        raise ProjectError(f"{path}: not a design of this tool: it has no {missing[0]!r}")
     model = onnx_file.read(folder / MODEL)
     graph = qdq.load(model)
     if graph.digest != view["graph"]:

@@ -12,18 +12,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flow import board as boards
 from flow import conclude, explore, results
 from flow.archive import Archive
 from flow.config import Config, from_dict
-from flow.study import RunError, Say, Study
+from flow.study import RunError, Say, Study, parts
 from flow.workers import Pool
 
 
 def start(config: Config, folder: Path, say: Say) -> dict[str, Any]:
     """A new run in ``folder``. Raises RunError, ArchiveError, BoardError, SpaceError, SearchError or DataError."""
-    boards.load(config.board)
+    parts(config)
     archive = Archive.create(folder, config.dict(), results.environment())
+    say(f"run folder {folder}")
     return carry_out(config, archive, say)
 
 

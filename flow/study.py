@@ -20,6 +20,7 @@ from flow import board as boards
 from flow import search, space, tasks
 from flow.archive import Archive
 from flow.config import OBJECTIVES, Config
+from flow.search import encoded
 from flow.search.predictor import Predictor, fit
 from flow.space.network import NetSpec, from_json
 from flow.toolchain import vendor
@@ -67,6 +68,9 @@ class TextSpace:
         self.inner = inner
         self.sample, self.mutate, self.crossover = inner.sample, inner.mutate, inner.crossover
         self.features = inner.features
+        for name in encoded.METHODS:  # only what the space has, so that a strategy can say what it misses
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
 
     def dumps(self, genotype: Any) -> str:
         return json.dumps(self.inner.dumps(genotype), sort_keys=True, separators=(",", ":"))
@@ -75,28 +79,45 @@ class TextSpace:
         return self.inner.loads(json.loads(text))
 
 
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a configuration names: made before the run folder, so that a wrong name leaves nothing behind."""
+
+    board: boards.Board
+    space: space.Space
+    data: Any
+    strategy: search.Strategy
+    tool: vendor.Tool | None
+
+
+def parts(config: Config) -> Parts:
+    """Raises BoardError, SpaceError, DataError, SearchError or ToolError."""
+    board = boards.load(config.board)
+    clock = config.clock_mhz or board.clock_mhz
+    options = space.Options(
+        weight_bits=config.weight_bits,
+        activation_bits=config.activation_bits,
+        max_clock_mhz=clock,
+        clocks_mhz=(clock,),
+    )
+    found = space.load(config.space, options)
+    own = {"batch": GENERATION} if config.strategy in search.names() else {}
+    strategy = search.load(config.strategy, TextSpace(found), config.seed, len(OBJECTIVES), **own)
+    tool = vendor.choose(config.toolchain)
+    return Parts(board, found, tasks.dataset(config.data, config.data_dir), strategy, tool)
+
+
 class Study:
     """One search in one folder."""
 
     def __init__(self, config: Config, archive: Archive, say: Say) -> None:
         self.config, self.archive, self.say = config, archive, say
         self.folder = archive.run_dir
-        self.board = boards.load(config.board)
         self.settings = config.dict()
-        clock = config.clock_mhz or self.board.clock_mhz
-        options = space.Options(
-            weight_bits=config.weight_bits,
-            activation_bits=config.activation_bits,
-            max_clock_mhz=clock,
-            clocks_mhz=(clock,),
-        )
-        self.space = space.load(config.space, options)
-        data = tasks.dataset(config.data, config.data_dir)
-        self.shape, self.classes = data.input_shape, len(data.classes)
-        self.images = len(data.train_x)
-        own = {"batch": GENERATION} if config.strategy in search.names() else {}
-        self.strategy = search.load(config.strategy, TextSpace(self.space), config.seed, len(OBJECTIVES), **own)
-        self.tool = vendor.choose(config.toolchain)
+        made = parts(config)
+        self.board, self.space, self.strategy, self.tool = made.board, made.space, made.strategy, made.tool
+        self.shape, self.classes = made.data.input_shape, len(made.data.classes)
+        self.images = len(made.data.train_x)
         self.state = State()
         self.started = time.monotonic()
         self.spent = sum(float(r.get("elapsed", 0)) for r in archive.of("time"))
@@ -232,18 +253,26 @@ class Study:
     def judged(self, outcome: Done | Failed, result: dict[str, Any], name: str) -> bool:
         """Put reported numbers in the place of estimated ones; the journal keeps both."""
         record: dict[str, Any] = {"kind": "tool", "candidate": name, "estimated": dict(result["objectives"])}
-        if isinstance(outcome, Failed):
-            self.archive.append(record | {"reason": outcome.reason})
-            self.note(f"{name}: synthesis failed, the estimate stands: {outcome.reason}")
+        record |= {"reason": outcome.reason} if isinstance(outcome, Failed) else {"reported": outcome.value}
+        self.archive.append(record)
+        return self.believe(record, result)
+
+    def judgement(self, name: str) -> dict[str, Any] | None:
+        """The journal's record of an earlier synthesis, so that a resumed run does not repeat it."""
+        return next((r for r in self.archive.of("tool") if r["candidate"] == name), None)
+
+    def believe(self, record: dict[str, Any], result: dict[str, Any]) -> bool:
+        """Reported numbers of a journalled synthesis into ``result``; False where it failed and the estimate stands."""
+        name = record["candidate"]
+        if "reason" in record:
+            self.note(f"{name}: synthesis failed, the estimate stands: {record['reason']}")
             return False
-        self.archive.append(record | {"reported": outcome.value})
-        result["objectives"] = {**result["objectives"], **outcome.value["objectives"]}
-        result["fidelity"] = outcome.value["fidelity"]
-        result["tool"] = outcome.value["tool"]
-        limits = [v for v in outcome.value["violations"]]
-        if limits and "feasible" in result:
-            result |= {"feasible": False, "violations": limits, "violation": outcome.value["violation"]}
-        self.note(f"{name}: {outcome.value['tool']} reports {outcome.value['objectives']['latency_ms']:.4g} ms "
+        reported = record["reported"]
+        result["objectives"] = {**result["objectives"], **reported["objectives"]}
+        result["fidelity"], result["tool"] = reported["fidelity"], reported["tool"]
+        if reported["violations"] and "feasible" in result:
+            result |= {"feasible": False, "violations": reported["violations"], "violation": reported["violation"]}
+        self.note(f"{name}: {reported['tool']} reports {reported['objectives']['latency_ms']:.4g} ms "
                   f"(estimated {record['estimated']['latency_ms']:.4g} ms)")  # fmt: skip
         return True
 

@@ -74,7 +74,7 @@ def process_findings(
     if attach(top, pragmas).named(top.body, "DATAFLOW"):
         calls = (program.function(n.callee) for n in top.body.walk() if n.kind == "call" and n.callee is not None)
         roots = {f.key: f for f in calls if f is not None}
-    globals_ = {d.name: d for d in program.globals()}
+    globals_ = {d.name: d for d in program.globals}
     for root in roots.values():
         for f in execute(project, program, root, pragmas, globals_):
             yield dataclasses.replace(f, message=f"{root.name}: {f.message}")

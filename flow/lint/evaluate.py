@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from flow.lint.delays import Delays, width
 from flow.lint.finding import Finding
 from flow.lint.program import Decl, Function, Key, Node, Program
-from flow.lint.symbolic import Lin, Symbols
+from flow.lint.symbolic import COMPARE, Lin, Symbols
 
 Name = tuple[Key, str]  # a variable, or one field of a struct
 Touched = tuple[Name, tuple[Lin, ...], bool]  # array, indices, whether written
@@ -21,11 +21,16 @@ Guards = tuple[tuple[int, bool, int], ...]  # (branch number, which way, symbol 
 
 @dataclass(frozen=True)
 class Val:
-    """A value: its form, and the longest path to it from each variable carried into the turn, in ns."""
+    """A value: its form, and the longest path to it from each variable carried into the turn, in ns.
+
+    ``early``: the paths before constants were added; a comparison with a constant starts there, as LLVM rewrites
+    ``x + 1 == N`` to ``x == N - 1``.
+    """
 
     form: Lin
     delay: dict[Name, float] = field(default_factory=dict)
     undefined: bool = False
+    early: dict[Name, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,13 @@ class Evaluator:
             constant = vals[1].form.known
             if constant is None and op == "*":
                 constant = vals[0].form.known
-        return Val(form, merged(*(v.delay for v in vals), plus=self.delays.operator(op, bits, constant)))
+        compared = op in COMPARE and any(v.form.known is not None for v in vals)
+        paths = [v.early if compared and v.early is not None else v.delay for v in vals]
+        late = merged(*paths, plus=self.delays.operator(op, bits, constant))
+        early = None
+        if op in ("+", "-") and len(vals) == 2 and constant is not None:
+            early = vals[0].early if vals[0].early is not None else vals[0].delay
+        return Val(form, late, early=early)
 
     def _choose(self, node: Node) -> Val:
         condition = self.value(node.kids[0])

@@ -79,12 +79,12 @@ def words(top: Function, name: str, element: str) -> Iterator[Finding]:
 
 def reserved(program: Program, functions: Iterable[Function]) -> Iterator[Finding]:
     """Identifiers that C++ keeps for the implementation ([lex.name])."""
-    for cursor in program.definitions():
+    for cursor in program.definitions:
         f = program.function(cursor)
         if f is not None:
             for name, line in ((f.name, f.line), *((d.name, d.line) for d in (*f.params, *f.locals))):
                 if re.search(r"__|^_[A-Z]", name):
                     yield Finding(f.file, line, "reserved-name", f"{name} is reserved for the compiler")
-    for d in program.globals():
+    for d in program.globals:
         if re.search(r"__|^_", d.name):
             yield Finding(d.file or "", d.line, "reserved-name", f"{d.name} is reserved for the compiler")

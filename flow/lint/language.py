@@ -26,7 +26,7 @@ FLOATS = re.compile(r"\b(float|double|half|_Float16|__fp16)\b")
 
 def written(program: Program) -> Iterator[Finding]:
     """Rules on the code as written, also where it is a template that nothing uses."""
-    for cursor in program.definitions():
+    for cursor in program.definitions:
         function = program.function(cursor)
         if function is None:
             continue
@@ -103,8 +103,6 @@ def types(f: Function, decl: Decl) -> Iterator[Finding]:
         yield finding("floating-point", f"is {decl.type}; kernels compute on integers")
     if re.search(r"\bstd::", decl.type):
         yield finding("library", f"is {decl.type}; the C++ library is not synthesisable")
-    if decl.stream and not decl.reference and decl.storage == "param":
-        yield finding("stream-by-value", "is a stream passed by value; pass it by reference")
 
 
 def namespace(cursor: Any) -> str:

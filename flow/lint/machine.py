@@ -52,7 +52,7 @@ class Machine(Looper):
         self.pragmas = tuple(pragmas)
         self.attached: dict[Key, Attached] = {}
         self.globals = globals_
-        self.directives: dict[tuple[str, int], Directive] = {}
+        self.directives: dict[tuple[str, int, Key], Directive] = {}
         self.frames: list[Frame] = []
 
     def run(self, function: Function) -> None:
@@ -115,7 +115,7 @@ class Machine(Looper):
         if decl is None:
             return
         place = self.refs.get(decl.key) or Place(decl)
-        self.directives[p.pragma.file, p.pragma.line] = Directive(
+        self.directives[p.pragma.file, p.pragma.line, place.decl.key] = Directive(
             p, place.decl, member or place.field, len(place.index) + (len(place.decl.dims) if member else 0)
         )
 

@@ -1,8 +1,8 @@
 """What a pipelined loop asks of memories: ports per bank, and loop-carried paths that fit the clock.
 
-Ports: UG1399 "BIND_STORAGE" (ram_1p one access, ram_2p two of which one may write, ...); an array without a binding gets
-at most two. Banks: ARRAY_PARTITION splits a dimension into memories, ARRAY_RESHAPE packs it into one word, AGGREGATE
-packs a struct's fields. A local array whose indices are all constants after unrolling becomes registers.
+Ports: UG1399 "BIND_STORAGE" (ram_1p one access, ram_2p two of which one may write, ...); an array without a binding
+gets at most two. Banks: ARRAY_PARTITION splits a dimension into memories, ARRAY_RESHAPE packs it into one word,
+AGGREGATE packs a struct's fields. A local array whose indices are all constants after unrolling becomes registers.
 """
 
 from __future__ import annotations
@@ -193,11 +193,13 @@ def recurrences(machine: Machine, region: Region) -> Iterator[Finding]:
     """A cycle of carried values whose path is longer than the interval allows: one finding for the worst one."""
     free, budget = independent(machine), region.interval * machine.period
     edges = {e: d for e, d in region.edges.items() if not (e[0] == e[1] and e[0] in free)}
-    found = worst_cycle(edges)
+    found = worst_cycle(edges, sorted({n for e in edges for n in e}, key=lambda n: label(machine, n)))
     if found is None or found[0] <= budget + 1e-9:
         return
     mean, cycle = found
     names = [label(machine, n) for n in cycle]
+    first = names.index(min(names))
+    names = names[first:] + names[:first]
     stored = any(machine.is_memory(n) for n in cycle)
     total = mean * len(cycle)
     yield Finding(
@@ -213,9 +215,8 @@ def label(machine: Machine, name: Name) -> str:
     return (decl.name if decl else "?") + (f".{name[1]}" if name[1] else "")
 
 
-def worst_cycle(edges: dict[tuple[Name, Name], float]) -> tuple[float, list[Name]] | None:
-    """The cycle of largest mean weight (Karp 1978), None without a cycle."""
-    nodes = sorted({n for e in edges for n in e})
+def worst_cycle(edges: dict[tuple[Name, Name], float], nodes: list[Name]) -> tuple[float, list[Name]] | None:
+    """The cycle of largest mean weight, by longest walks of each length from each node; None without a cycle."""
     into: dict[Name, list[tuple[Name, float]]] = {n: [] for n in nodes}
     for (a, b), d in edges.items():
         into[b].append((a, d))

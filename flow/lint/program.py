@@ -29,6 +29,13 @@ STATEMENTS = {
     "LAMBDA_EXPR": "lambda", "CXX_FOR_RANGE_STMT": "range-for", "NULL_STMT": "block",
     "GNU_STATEMENT_EXPR": "other", "ASM_STMT": "asm",
 }  # fmt: skip
+FUNCTIONS = {
+    "FUNCTION_DECL", "CXX_METHOD", "CONSTRUCTOR", "DESTRUCTOR", "FUNCTION_TEMPLATE", "CONVERSION_FUNCTION",
+}  # fmt: skip
+SCOPES = {
+    "NAMESPACE", "LINKAGE_SPEC", "UNEXPOSED_DECL", "CLASS_DECL", "STRUCT_DECL", "CLASS_TEMPLATE", "UNION_DECL",
+    "CLASS_TEMPLATE_PARTIAL_SPECIALIZATION",
+}  # fmt: skip
 CASTS = {"CSTYLE_CAST_EXPR", "CXX_STATIC_CAST_EXPR", "CXX_FUNCTIONAL_CAST_EXPR", "CXX_CONST_CAST_EXPR"}
 REFERENCES = {"TYPE_REF", "TEMPLATE_REF", "NAMESPACE_REF", "OVERLOADED_DECL_REF"}
 
@@ -105,6 +112,10 @@ def key_of(cursor: Cursor) -> Key:
     return (cursor.hash, cursor.location.offset, str(cursor.spelling))
 
 
+def is_member(cursor: Cursor) -> bool:
+    return "CLASS" in cursor.semantic_parent.kind.name or "STRUCT" in cursor.semantic_parent.kind.name
+
+
 def implicit(cursor: Cursor) -> bool:
     """A member function that the compiler wrote: it stands where its class stands."""
     owner = cursor.semantic_parent
@@ -134,36 +145,28 @@ class Program:
             self._files[place.name] = relative(self.project, place.name)
         return self._files[place.name]
 
-    def definitions(self) -> Iterator[Cursor]:
+    def own(self, cursor: Cursor) -> Iterator[Cursor]:
+        """Declarations in the project's files, through namespaces and classes, in order."""
+        for c in cursor.get_children():
+            if self.file(c) is not None:
+                yield c
+                if c.kind.name in SCOPES:
+                    yield from self.own(c)
+
+    @cached_property
+    def declarations(self) -> tuple[Cursor, ...]:
+        return tuple(self.own(self.unit.cursor))
+
+    @cached_property
+    def definitions(self) -> tuple[Cursor, ...]:
         """Every function definition and function template in the project's files, as written."""
-        wanted = {"FUNCTION_DECL", "CXX_METHOD", "CONSTRUCTOR", "DESTRUCTOR", "FUNCTION_TEMPLATE",
-                  "CONVERSION_FUNCTION"}  # fmt: skip
-        scopes = {"NAMESPACE", "LINKAGE_SPEC", "UNEXPOSED_DECL", "CLASS_DECL", "STRUCT_DECL", "CLASS_TEMPLATE",
-                  "CLASS_TEMPLATE_PARTIAL_SPECIALIZATION", "UNION_DECL"}  # fmt: skip
+        found = (c for c in self.declarations if c.kind.name in FUNCTIONS)
+        return tuple(c for c in found if any(k.kind.name == "COMPOUND_STMT" for k in c.get_children()))
 
-        def visit(cursor: Cursor) -> Iterator[Cursor]:
-            for c in cursor.get_children():
-                if self.file(c) is None:
-                    continue
-                if c.kind.name in wanted and any(k.kind.name == "COMPOUND_STMT" for k in c.get_children()):
-                    yield c
-                elif c.kind.name in scopes:
-                    yield from visit(c)
-
-        yield from visit(self.unit.cursor)
-
-    def globals(self) -> Iterator[Decl]:
+    @cached_property
+    def globals(self) -> tuple[Decl, ...]:
         """File-scope variables of the project."""
-
-        def visit(cursor: Cursor) -> Iterator[Decl]:
-            for c in cursor.get_children():
-                if self.file(c) is not None:
-                    if c.kind.name == "VAR_DECL":
-                        yield self.decl(c)
-                    elif c.kind.name in ("NAMESPACE", "LINKAGE_SPEC", "UNEXPOSED_DECL"):
-                        yield from visit(c)
-
-        yield from visit(self.unit.cursor)
+        return tuple(self.decl(c) for c in self.declarations if c.kind.name == "VAR_DECL" and not is_member(c))
 
     def function(self, cursor: Cursor) -> Function | None:
         """The definition behind a declaration or reference; None outside the project or without a body."""
@@ -189,7 +192,7 @@ class Program:
 
     def find(self, name: str) -> Function | None:
         """A function definition of the project by name."""
-        for cursor in self.definitions():
+        for cursor in self.definitions:
             if cursor.spelling == name and cursor.kind.name == "FUNCTION_DECL":
                 return self.function(cursor)
         return None

@@ -23,8 +23,8 @@ def finding(p: Parsed, rule: str, message: str) -> Finding:
 
 def check(project: Project, program: Program, pragmas: list[Parsed]) -> Iterator[Finding]:
     """All placement rules, on the functions as written."""
-    functions = [f for c in program.definitions() if (f := program.function(c)) is not None]
-    globals_ = {d.name: d for d in program.globals()}
+    functions = [f for c in program.definitions if (f := program.function(c)) is not None]
+    globals_ = {d.name: d for d in program.globals}
     placed: set[int] = set()
     for f in functions:
         attached = attach(f, pragmas)

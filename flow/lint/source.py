@@ -135,10 +135,12 @@ def nesting(body: str) -> tuple[int, ...] | None:
     """Shape of nested braces, None when ragged: innermost rows are counted and replaced by one mark, level by level."""
     text = re.sub(r"\s", "", body)
     shape: list[int] = []
+    element = re.compile(r"-?\d+(,-?\d+)*")
     while text != "x":
         rows = re.findall(r"\{([^{}]*)\}", text)
-        if not rows or len({row.count(",") for row in rows}) != 1 or any(not e for row in rows for e in row.split(",")):
+        if not rows or len({row.count(",") for row in rows}) != 1 or not all(element.fullmatch(row) for row in rows):
             return None
+        element = re.compile(r"x(,x)*")
         shape.insert(0, rows[0].count(",") + 1)
         text = re.sub(r"\{[^{}]*\}", "x", text)
     return tuple(shape)

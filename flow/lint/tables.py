@@ -25,7 +25,7 @@ def limits(element: str) -> tuple[int, int] | None:
 
 def check(project: Project, program: Program) -> Iterator[Finding]:
     """Every table of the project's files against its declaration."""
-    types = {(d.file, d.name): d.element for d in program.globals()}
+    types = {(d.file, d.name): d.element for d in program.globals}
     for source in project.sources.values():
         for t in source.tables:
             if t.shape != t.dims:

@@ -133,17 +133,12 @@ def free_numbers(taken: Container[int]) -> Iterator[int]:
 
 
 def names() -> list[str]:
-    """Strategies that come with the package and can run: the modules here that define ``create``.
+    """Strategies that come with the package: the modules here that define ``create``.
 
-    One that wraps an optional package names it in ``REQUIRES``, and is left out where that is not installed.
+    Wrappers of optional packages (they name them in ``REQUIRES``) are loaded by name like the others, but not listed.
     """
-    found = sorted(m.name for m in pkgutil.iter_modules(__path__))
-    modules = {n: importlib.import_module(f"{__name__}.{n}") for n in found}
-    return [
-        n
-        for n, m in modules.items()
-        if hasattr(m, "create") and all(importlib.util.find_spec(p) for p in getattr(m, "REQUIRES", ()))
-    ]
+    found = {m.name: importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)}
+    return sorted(n for n, m in found.items() if hasattr(m, "create") and not hasattr(m, "REQUIRES"))
 
 
 def load(name: str, space: Space, seed: int, objectives: int, **options: Any) -> Strategy:

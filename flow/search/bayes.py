@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flow.search import Floats, Genotype, SearchError, Space
-from flow.search import gp
+from flow.search import Floats, Genotype, SearchError, Space, gp
 from flow.search.evolution import scalar_cost
 from flow.search.numbered import History, Numbered
 from flow.search.pareto import select
@@ -114,7 +113,9 @@ class Bayes(Numbered):
         """(m,) expected improvement of the scalarisation over the best feasible trial; 1 while there is none."""
         if not models.objectives:
             return np.ones(len(z))
-        mean, spread = (np.stack(rows, axis=-1) for rows in zip(*(o.predict(z) for o in models.objectives), strict=True))
+        mean, spread = (
+            np.stack(rows, axis=-1) for rows in zip(*(o.predict(z) for o in models.objectives), strict=True)
+        )
         known = (history.values[history.violation <= 0] - models.low) / models.span * weights
         best = float((known.max(axis=1) + 0.05 * known.sum(axis=1)).min())
         drawn = (mean + spread * normals[:, None, :] - models.low) / models.span * weights

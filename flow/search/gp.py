@@ -15,6 +15,7 @@ from flow.search import Floats
 
 SCALES = (0.5, 1.0, 2.0)  # of the length, in units of sqrt(features)
 NOISES = (1e-4, 1e-2, 1e-1)  # variance, in units of the signal's
+CORNER = 1e12  # above y^T K^-1 y, which is at most n / least noise for standardised y
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Standard:
         return cls(features.mean(axis=0), np.where(spread > 1e-9, spread, 1.0))
 
     def __call__(self, features: Floats) -> Floats:
-        return (features - self.centre) / self.spread / np.sqrt(features.shape[1])
+        return np.asarray((features - self.centre) / self.spread / np.sqrt(features.shape[1]))
 
 
 def distances(a: Floats, b: Floats) -> Floats:
@@ -67,25 +68,32 @@ class Model:
 def fit(x: Floats, values: Floats) -> tuple[Model, ...]:
     """For each column of ``values`` (n, m), finite, the model of greatest marginal likelihood.
 
-    ``x`` (n, d) standardised, n >= 1. One eigendecomposition a length scale serves every noise and every column.
+    ``x`` (n, d) standardised, n >= 1.
     """
     means, spreads = values.mean(axis=0), values.std(axis=0)
     spreads = np.where(spreads > 1e-12, spreads, 1.0)
     y = (values - means) / spreads
     apart = distances(x, x)
-    bases = [(scale, *np.linalg.eigh(matern(apart, scale))) for scale in SCALES]
+    grid = [(scale, noise, likelihoods(_noisy(matern(apart, scale), noise), y)) for scale in SCALES for noise in NOISES]
     found = []
     for j in range(values.shape[1]):
-        best = (-np.inf, 0.0, np.zeros(len(x)), np.eye(len(x)))
-        for scale, eigen, vectors in bases:
-            turned = (vectors.T @ y[:, j]) ** 2
-            for noise in NOISES:
-                # 1e-8: distances by the cosine rule are exact to about that
-                variance = np.maximum(eigen, 0.0) + noise + 1e-8
-                likelihood = float(-0.5 * (turned / variance + np.log(variance)).sum())
-                if likelihood > best[0]:
-                    best = likelihood, scale, variance, vectors
-        _, scale, variance, vectors = best
-        inverse = (vectors / variance) @ vectors.T
+        scale, noise, _ = max(grid, key=lambda point: point[2][j])
+        inverse = np.asarray(np.linalg.inv(_noisy(matern(apart, scale), noise)), dtype=np.float64)
         found.append(Model(x, inverse, inverse @ y[:, j], scale, float(means[j]), float(spreads[j])))
     return tuple(found)
+
+
+def _noisy(kernel: Floats, noise: float) -> Floats:
+    # 1e-8: distances by the cosine rule are exact to about that
+    return np.asarray(kernel + (noise + 1e-8) * np.eye(len(kernel)))
+
+
+def likelihoods(kernel: Floats, y: Floats) -> Floats:
+    """(m,) log marginal likelihoods of the columns of ``y`` (n, m), up to a constant.
+
+    The factor L of the kernel bordered by y has (L^-1 y)^T below that of the kernel: one Cholesky factorisation is all,
+    which is far cheaper here than a general solver. The corner only has to keep the whole positive definite.
+    """
+    n, m = y.shape
+    factor = np.linalg.cholesky(np.block([[kernel, y], [y.T, CORNER * np.eye(m)]]))
+    return np.asarray(-0.5 * (factor[n:, :n] ** 2).sum(axis=1) - np.log(np.diag(factor)[:n]).sum())

@@ -1,10 +1,9 @@
 """Optuna's own samplers behind this package's interface, to be measured against: TPE and NSGA-II.
 
-Optuna (Akiba et al., KDD 2019) is not a dependency: ``pip install 'optuna>=5,<6'``. Every told trial is enqueued, asked for
-and told to an in-memory study in the order of the numbers, so the study can be made again from a journal; a proposal
-comes from a sampler seeded by its number, and is then withdrawn, since the study hears of it when it is told.
-Violations are Optuna's constraints. Genes are categorical, so the space needs an encoding
-(:mod:`flow.search.encoded`).
+Optuna (Akiba et al., KDD 2019) is not a dependency: ``pip install 'optuna>=5,<6'``. Every told trial is enqueued, asked
+for and told to an in-memory study in the order of the numbers, so the study can be made again from a journal; a
+proposal comes from a sampler seeded by its number, and is then withdrawn, since the study hears of it when it is told.
+Violations are Optuna's constraints. Genes are categorical, so the space needs an encoding (:mod:`flow.search.encoded`).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from flow.search.encoded import encoded
 from flow.search.learned import Learned
 from flow.search.numbered import History
 
-REQUIRES = ("optuna",)  # read by flow.search.names
+REQUIRES = ("optuna",)  # so that flow.search.names does not list it
 INSTALL = "pip install 'optuna>=5,<6'"
 SAMPLERS = ("tpe", "nsga2")
 HUGE = 1e12  # stands for infinity, which samplers cannot scale
@@ -72,8 +71,13 @@ class OptunaSampler(Learned[Any]):
             params = dict(zip(self.distributions, self.coded.encode(t.genotype), strict=True))
             state.enqueue_trial(params)
             asked = state.ask(self.distributions)
+            if self.kind == "nsga2":  # an enqueued trial is given no generation, and would be no one's parent
+                state.sampler.get_trial_generation(state, state.get_trials(deepcopy=False)[asked.number])
             asked.set_constraint("violation", min(t.violation, HUGE))
             state.tell(asked, [v if math.isfinite(v) else math.copysign(HUGE, v) for v in t.values])
+        # The first ask of an NSGA-II generation meets its parents in another order than the later ones, which find them
+        # cached: this one is it, so that no proposal depends on whether it came first.
+        state.tell(state.ask(self.distributions), state=self.optuna.trial.TrialState.FAIL)
         return state
 
     def draw(self, state: Any, history: History, rng: np.random.Generator, attempt: int) -> Genotype:
@@ -84,7 +88,9 @@ class OptunaSampler(Learned[Any]):
             self._last = tuple(asked.params[name] for name in self.distributions)
             return self.coded.decode(self._last)
         drawn = zip(self._last, self.coded.genes(), strict=True)
-        return self.coded.decode([int(rng.integers(c)) if rng.random() < attempt / self.retries else i for i, c in drawn])
+        return self.coded.decode(
+            [int(rng.integers(c)) if rng.random() < attempt / self.retries else i for i, c in drawn]
+        )
 
 
 def create(

@@ -20,7 +20,7 @@ from flow.search import Genotype, SearchError, Space, Trial
 from flow.search.encoded import encoded, matrix
 from flow.search.evolution import order_cost
 from flow.search.learned import Learned
-from flow.search.nsga2 import tournament
+from flow.search.nsga2 import Survivors, tournament
 from flow.search.numbered import History
 from flow.search.pareto import select
 
@@ -62,7 +62,7 @@ class Shrinking(Learned[State]):
         self.counts = self.coded.genes()
         free = [g for g, c in enumerate(self.counts) if c > 1]
         self.order = free[len(free) - round(genes * len(free)) :][::-1]
-        self._survivors: tuple[History, tuple[object, ...]] | None = None
+        self._survivors: tuple[History, Survivors] | None = None
 
     def start(self) -> State:
         return State(tuple(tuple(range(c)) for c in self.counts), self.order[0] if self.order else None)
@@ -87,10 +87,8 @@ class Shrinking(Learned[State]):
         return tuple(sorted(sorted(choices, key=lambda c: (quality[c], c))[:count]))
 
     def draw(self, state: State, history: History, rng: np.random.Generator, attempt: int) -> Genotype:
-        if attempt > self.retries // 2:  # what is left of the space is used up: neighbours of it
-            return self.space.mutate(history.trials[int(rng.integers(len(history)))].genotype, rng) if len(
-                history
-            ) else self.space.sample(rng)
+        if attempt > self.retries // 2 and len(history):  # what is left of the space is used up: its neighbours
+            return self.space.mutate(history.trials[int(rng.integers(len(history)))].genotype, rng)
         if state.gene is not None or len(history) < self.population:
             return self.coded.decode([c[int(rng.integers(len(c)))] for c in state.left])
         if self._survivors is None or self._survivors[0] is not history:

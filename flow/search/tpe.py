@@ -2,8 +2,8 @@
 
 Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011; several objectives by splitting at the
 non-domination rank and crowding distance, after Ozaki et al., GECCO 2020. Genes are taken as independent categories
-with a prior of one trial spread over the choices. The space needs an encoding (:mod:`flow.search.encoded`). Optuna's own
-TPE is the strategy ``optuna_samplers``.
+with a prior of one trial spread over the choices. The space needs an encoding (:mod:`flow.search.encoded`). Optuna's
+own TPE is the strategy ``optuna_samplers``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Tpe(Numbered):
         super().__init__(space, seed, objectives, batch)
         if initial < 2 or not 0 < share < 1 or candidates < 1:
             raise SearchError(
-                f"tpe: initial {initial} is below 2, share {share} not between 0 and 1 or candidates {candidates} below 1"
+                f"tpe: initial {initial} must be at least 2, share {share} between 0 and 1, candidates {candidates} at "
+                "least 1"
             )
         self.initial, self.share, self.candidates = initial, share, candidates
         self.coded = encoded(space, "tpe")

@@ -6,8 +6,9 @@ or 5 and expansion 1 (also with two groups), 3 or 6, or skip; stem 3x3x16, head 
 searches them (Li et al., "EDD: Efficient Differentiable DNN Architecture and Implementation Co-search for Embedded AI
 Solutions", DAC 2020), from the options' choices instead of 4, 8 and 16; stem, head and dense layer 8 bits.
 
-What differs: grouped 1x1 convolutions have no channel shuffle between them (this IR has none); skip in a layer that changes the shape is a 1x1 convolution, as in the
-source. On images below 224 pixels strides that would take the map below 4 pixels are 1.
+What differs: grouped 1x1 convolutions have no channel shuffle between them (this IR has none); skip in a layer that
+changes the shape is a 1x1 convolution, as in the source. On images below 224 pixels strides that would take the map
+below 4 pixels are 1.
 """
 
 from __future__ import annotations

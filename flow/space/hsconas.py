@@ -8,8 +8,9 @@ channels inside a block. For its progressive shrinking take the strategy ``shrin
 
 What differs: shuffle blocks split, concatenate and shuffle channels, which this IR has no operators for; here a block
 is 1x1, depthwise, 1x1 with the scaled width inside (to a multiple of 4) and a residual where the shape stays. Skip in a
-layer that changes the shape is a 1x1 convolution. A skipped layer has no factor, so 41^20 = 1.8e32 genotypes are different. 2 to 8 bits, one pair of widths for the whole network (stem, head
-and dense layer 8 bits). Small images: no stride that takes the map below 4 pixels.
+layer that changes the shape is a 1x1 convolution. A skipped layer has no factor, so 41^20 = 1.8e32 genotypes are
+different. 2 to 8 bits, one pair of widths for the whole network (stem, head and dense layer 8 bits). Small images: no
+stride that takes the map below 4 pixels.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Hsconas(GeneSpace):
         return [f"factor{at}" for at, _, _ in LAYERS if genes[f"op{at}"] == "skip"]
 
     def topologies(self) -> int:
-        return ((len(OPS) - 1) * len(FACTORS) + 1) ** len(LAYERS)
+        return int(((len(OPS) - 1) * len(FACTORS) + 1) ** len(LAYERS))
 
     def build(self, genes: Mapping[str, Any], input_shape: Shape, classes: int) -> NetSpec:
         stack, bits = Stack(input_shape), self.bits(genes)

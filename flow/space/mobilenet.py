@@ -1,7 +1,7 @@
 """Once-for-all's space of MobileNets: five stages of 2 to 4 inverted bottlenecks. 7,371^5, about 2.2e19.
 
-Source: Cai et al., "Once-for-All: Train One Network and Specialize It for Efficient Deployment", ICLR 2020: kernel
-{3, 5, 7} and expansion {3, 4, 6} of each block, depth {2, 3, 4} of each stage; stem 3x3x16, a first block of 16 channels
+Source: Cai et al., "Once-for-All: Train One Network and Specialize It for Efficient Deployment", ICLR 2020: kernel {3,
+5, 7} and expansion {3, 4, 6} of each block, depth {2, 3, 4} of each stage; stem 3x3x16, a first block of 16 channels
 without expansion, stages of 24, 40, 80, 112 and 160 channels with strides 2, 2, 2, 1, 2, head 1x1x960. Bit widths per
 stage, as mixed precision for these networks is searched (Wang et al., "HAQ: Hardware-Aware Automated Quantization with
 Mixed Precision", CVPR 2019, per layer there); stem, first block, head and dense layer 8 bits.
@@ -49,7 +49,8 @@ class Mobilenet(GeneSpace):
 
     def topologies(self) -> int:
         each = len(KERNELS) * len(EXPANSIONS)
-        return sum(each**depth for depth in DEPTHS) ** len(CHANNELS)
+        stage = sum(each**depth for depth in DEPTHS)
+        return int(stage ** len(CHANNELS))
 
     def build(self, genes: Mapping[str, Any], input_shape: Shape, classes: int) -> NetSpec:
         stack = Stack(input_shape)

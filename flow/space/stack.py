@@ -81,7 +81,8 @@ class Stack:
         """Inverted bottleneck of ``wide`` channels: 1x1, depthwise, linear 1x1, residual where the shape stays.
 
         ``fused``: one full convolution in place of the first two.  ``groups``: of the 1x1 convolutions, or of the
-        fused one.  Where ``wide`` is the input's channels there is nothing to expand and no first 1x1, unless ``always``.
+        fused one.  Where ``wide`` is the input's channels there is nothing to expand and no first 1x1, unless
+        ``always``.
         """
         source, before = self.tip, self.shape
         if fused:

@@ -37,6 +37,15 @@ class Words:
     def loads(self, text):
         return text
 
+    def genes(self):
+        return (4,) * 6
+
+    def encode(self, genotype):
+        return tuple(self.letters.index(c) for c in genotype)
+
+    def decode(self, indices):
+        return "".join(self.letters[i] for i in indices)
+
 
 def evaluate(number, word):
     if word.startswith("dd"):

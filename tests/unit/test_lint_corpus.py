@@ -13,12 +13,12 @@ from tests.lint_corpus import DEFECTS, Defect, files, plant, write
 
 
 @cache
-def untouched(base: str, folder: Path) -> Counter[tuple[str, str]]:
+def untouched(base: str, folder: Path) -> Counter[tuple[str, str, str]]:
     return kinds(lint(write(files(base), folder / base)))
 
 
-def kinds(findings: list[Finding]) -> Counter[tuple[str, str]]:
-    return Counter((f.rule, f.file) for f in findings)
+def kinds(findings: list[Finding]) -> Counter[tuple[str, str, str]]:
+    return Counter((f.rule, f.file, f.message) for f in findings)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_defect_is_found(defect: Defect, folder: Path, tmp_path: Path) -> None:
     found = lint(plant(defect, tmp_path))
     new = kinds(found) - untouched(defect.base, folder)
-    assert set(new) == {(defect.rule, defect.file)}, "\n".join(map(str, found))
+    assert {(rule, file) for rule, file, _ in new} == {(rule, defect.file) for rule in (defect.rule, *defect.also)}, (
+        "\n".join(map(str, found))
+    )
 
 
 def test_corpus_is_large_and_names_are_distinct() -> None:

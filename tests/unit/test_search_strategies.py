@@ -39,6 +39,15 @@ class Grid:
     def loads(self, text):
         return tuple(int(v) for v in text.split(","))
 
+    def genes(self):
+        return (self.levels,) * self.length
+
+    def encode(self, genotype):
+        return genotype
+
+    def decode(self, indices):
+        return tuple(indices)
+
 
 def factory(name, **options):
     return lambda space, seed, objectives: load(name, space, seed, objectives, **options)
