@@ -138,8 +138,11 @@ def swallowed(handler: ast.ExceptHandler) -> str | None:
         return "the exception is swallowed"
     caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     broad = any(isinstance(c, ast.Name) and c.id in ("Exception", "BaseException") for c in caught)
-    if broad and not any(isinstance(n, ast.Raise) for s in handler.body for n in ast.walk(s)):
-        return "catches every exception and raises none"
+    inside = [n for s in handler.body for n in ast.walk(s)]
+    # A process boundary may catch everything, if what it caught travels on.
+    told = any(isinstance(n, ast.Name) and n.id == handler.name for n in inside)
+    if broad and not told and not any(isinstance(n, ast.Raise) for n in inside):
+        return "catches every exception, raises none and tells nobody"
     return None
 
 
