@@ -402,10 +402,18 @@ def above_zero(text: str) -> float:
 
 def _search_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--board", default="zcu102", help="name or TOML file")
-    p.add_argument("--space", default="default", help="search space: default, nas-bench-201, fbnet-22, mobilenet, nahas, ... or a .py file")
+    p.add_argument(
+        "--space",
+        default="default",
+        help="search space: default, nas-bench-201, fbnet-22, mobilenet, nahas, ... or a .py file",
+    )
     p.add_argument("--data", default="digits", help="digits, fashion-mnist, cifar10")
     p.add_argument("--data-dir", help="where the data set lies")
-    p.add_argument("--strategy", default="nsga2", help="nsga2, evolution, random, local, moead, reinforce, ppo, bayes, tpe, shrinking, or a .py file")
+    p.add_argument(
+        "--strategy",
+        default="nsga2",
+        help="nsga2, evolution, random, local, moead, reinforce, ppo, bayes, tpe, shrinking, or a .py file",
+    )
     p.add_argument("--mode", default="joint", choices=["joint"])
     p.add_argument("--trials", type=positive, default=240, help="joint candidates to propose and estimate")
     p.add_argument("--time", default="5m", help="limit, for example 20m")

@@ -95,42 +95,29 @@ def conclude(study: Study, pool: Pool) -> list[dict[str, Any]]:
 
 
 def refined(study: Study, pool: Pool, specs: list[NetSpec]) -> list[dict[str, Any]]:
-    """Every fully trained network at every hardware point of the space."""
+    """Every fully trained network at every size of accelerator."""
     clock = study.config.clock_mhz or study.board.clock_mhz
-    seen = {(c.clock_mhz, c.budget) for c in study.state.candidates.values()}
-    grid = sorted(seen | {(clock, min(b, study.config.max_utilisation)) for b in space.hardware.BUDGETS})
-    done = {r["network"]: r for r in study.archive.of("refine")}
+    budgets = sorted({c.budget for c in study.state.candidates.values()} | set(space.hardware.BUDGETS))
+    done = {r["network"]: r["points"] for r in study.archive.of("refine")}
     wanted = [s for s in specs if s.digest not in done and study.checkpoint(s.digest, "full").exists()]
     work = [
-        Task(s.digest, tasks.refine, (str(study.checkpoint(s.digest, "full")), grid, study.settings), 600)
+        Task(s.digest, tasks.refine, (str(study.checkpoint(s.digest, "full")), clock, budgets, study.settings), 600)
         for s in wanted
     ]
     for outcome in pool.run(work):
         if isinstance(outcome, Failed):
             study.note(f"network {outcome.key[:8]} failed: {outcome.reason}")
             continue
-        record = {"kind": "refine", "network": outcome.key, "grid": grid, "results": outcome.value}
-        study.archive.append(record)
-        done[outcome.key] = record
-    numbers = {
-        (c.spec.digest, c.clock_mhz, c.budget): n for n, c in sorted(study.state.candidates.items(), reverse=True)
-    }
+        study.archive.append({"kind": "refine", "network": outcome.key, "points": outcome.value})
+        done[outcome.key] = outcome.value
+    known = {(c.spec.digest, c.clock_mhz, c.budget, "throughput"): n for n, c in study.state.candidates.items()}
     found, number = [], len(study.state.candidates)
-    for s in sorted(specs, key=lambda s: s.digest):  # the finalists' order depends on measured times
-        for (clock_mhz, budget), o in paired(done.get(s.digest)):
-            trial = numbers.get((s.digest, clock_mhz, budget), number)
+    for s in specs:
+        for p in done.get(s.digest, []):
+            p = {**p, "network": s.digest, "accuracy": study.state.full[s.digest]}
+            found.append({**p, "trial": known.get(key(p), number)})
             number += 1
-            if o is not None:
-                found.append({
-                    "trial": trial, "network": s.digest, "clock_mhz": clock_mhz, "budget": budget, "objectives": o,
-                    "accuracy": study.state.full[s.digest],
-                })  # fmt: skip
     return found
-
-
-def paired(record: dict[str, Any] | None) -> list[tuple[tuple[float, float], dict[str, Any] | None]]:
-    """Hardware points of a journalled refinement, with what came of each."""
-    return list(zip(map(tuple, record["grid"]), record["results"], strict=True)) if record else []
 
 
 def front(study: Study, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -146,9 +133,8 @@ def front(study: Study, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     points = list(unique.values())
     while len(points) > study.config.front_size:
         loss = pareto.contributions(values(points), study.reference())
-        # The most accurate and the fastest point stay whatever they contribute.
-        v = values(points)
-        loss[[int(v[:, 0].argmin()), int(v[:, 1].argmin())]] = math.inf
+        # The most accurate, the fastest and the smallest point stay whatever they contribute.
+        loss[values(points).argmin(0)] = math.inf
         points.pop(int(np.argmin(loss)))
     return sorted(points, key=lambda p: p["objectives"]["latency_ms"])
 
@@ -156,15 +142,15 @@ def front(study: Study, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def prove(study: Study, pool: Pool, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Compile and C-simulate every front point, synthesise it when a tool is there; failures and points that their
     report pushes off the front are replaced by the next best."""
-    finished = {key(study, r): r for r in study.archive.of("proof")}
+    finished = {key(r): r for r in study.archive.of("proof")}
     for p in points:
-        if key(study, p) in finished:
-            p["objectives"] = finished[key(study, p)]["objectives"]
+        if key(p) in finished:
+            p["objectives"] = finished[key(p)]["objectives"]
     while points := [p for p in points if within(study, p)]:
         chosen = front(study, points)
-        todo = {str(key(study, p)): p for p in chosen if key(study, p) not in finished or not at(study, p).is_dir()}
+        todo = {str(key(p)): p for p in chosen if key(p) not in finished or not at(study, p).is_dir()}
         if not todo:
-            return [finished[key(study, p)] for p in chosen]
+            return [finished[key(p)] for p in chosen]
         study.note(f"compiling and C-simulating {len(todo)} front points")
         work = [Task(k, tasks.finish, (*arguments(study, p), str(at(study, p))), 1800) for k, p in todo.items()]
         for outcome in pool.run(work):
@@ -173,7 +159,7 @@ def prove(study: Study, pool: Pool, points: list[dict[str, Any]]) -> list[dict[s
             if record is None:
                 points.remove(p)
             else:
-                finished[key(study, p)] = record
+                finished[key(p)] = record
         synthesise(study, pool, [p for p in todo.values() if p in points], finished)
     raise RunError("no front point could be compiled and proved within the limits; the journal says why")
 
@@ -189,7 +175,7 @@ def within(study: Study, p: dict[str, Any]) -> bool:
 
 
 def arguments(study: Study, p: dict[str, Any]) -> tuple[Any, ...]:
-    return str(study.checkpoint(p["network"], "full")), p["clock_mhz"], p["budget"], study.settings
+    return str(study.checkpoint(p["network"], "full")), p["clock_mhz"], p["budget"], p["objective"], study.settings
 
 
 def proof(study: Study, outcome: Done | Failed, p: dict[str, Any]) -> dict[str, Any] | None:
@@ -217,11 +203,11 @@ def synthesise(study: Study, pool: Pool, points: list[dict[str, Any]], finished:
     """Reported numbers for proved points, told to the strategy too."""
     if study.tool is None:
         return
-    work = {str(key(study, p)): p for p in points}
+    work = {str(key(p)): p for p in points}
     for p in points:
-        record = finished[key(study, p)]
+        record = finished[key(p)]
         if known := study.judgement(record["directory"]):
-            del work[str(key(study, p))]
+            del work[str(key(p))]
             study.believe(known, record["result"])
             settle(study, p, record)
     jobs = [
@@ -230,7 +216,7 @@ def synthesise(study: Study, pool: Pool, points: list[dict[str, Any]], finished:
     ]
     for outcome in pool.run(jobs):
         p = work[outcome.key]
-        record = finished[key(study, p)]
+        record = finished[key(p)]
         study.judged(outcome, record["result"], record["directory"])
         settle(study, p, record)
 
@@ -242,13 +228,14 @@ def settle(study: Study, p: dict[str, Any], record: dict[str, Any]) -> None:
     if not within(study, p):
         study.note(f"{record['directory']}: its report is outside the limits; it leaves the front")
     for c in study.state.candidates.values():
-        if (c.spec.digest, c.clock_mhz, c.budget) == key(study, p) and c.feasible:
+        if (c.spec.digest, c.clock_mhz, c.budget, "throughput") == key(p) and c.feasible:
             c.result["objectives"] = {**c.result["objectives"], **p["objectives"]}
             study.strategy.tell([study.trial(c, p["accuracy"])])
 
 
-def key(study: Study, p: dict[str, Any]) -> tuple[str, float, float]:
-    return p["network"], p["clock_mhz"], p["budget"]
+def key(p: dict[str, Any]) -> tuple[str, float, float, str]:
+    """What makes a point: network, clock, share of the board, objective of its mapping."""
+    return p["network"], p["clock_mhz"], p["budget"], p["objective"]
 
 
 def at(study: Study, p: dict[str, Any]) -> Path:

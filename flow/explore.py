@@ -130,7 +130,14 @@ def verify(study: Study, pool: Pool, start: int) -> None:
         study.believe(known, c.result)
         return
     folder = study.folder / "synthesis" / f"{c.number:04d}"
-    arguments = (str(study.checkpoint(c.spec.digest, "short")), c.clock_mhz, c.budget, study.settings, str(folder))
+    arguments = (
+        str(study.checkpoint(c.spec.digest, "short")),
+        c.clock_mhz,
+        c.budget,
+        "throughput",
+        study.settings,
+        str(folder),
+    )
     for outcome in pool.run([Task(str(c.number), tasks.synthesise, arguments, SYNTHESIS_S)]):
         study.judged(outcome, c.result, name)
 

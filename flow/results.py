@@ -37,7 +37,7 @@ def write(study: Study, proofs: list[dict[str, Any]]) -> dict[str, Any]:
 
     points = [point(study, p) for p in proofs]
     reference = {"accuracy": 1.0 / study.classes, "latency_ms": 1000.0, "utilisation": 1.0}
-    trials = len(study.state.candidates) + sum(len(r["results"]) for r in study.archive.of("refine"))
+    trials = len(study.state.candidates) + sum(len(r["points"]) for r in study.archive.of("refine"))
     front = write_front(study.folder, list(OBJECTIVES), [reference[k] for k in OBJECTIVES], points, trials)
     seen = [shown(study, c) for _, c in sorted(study.state.candidates.items())]
     write_atomic(study.folder / "report.html", html.render(front, seen, meta(study, points)).encode())
@@ -58,6 +58,7 @@ def point(study: Study, p: dict[str, Any]) -> dict[str, Any]:
         "network": p["network"],
         "clock_mhz": p["clock_mhz"],
         "budget": p["budget"],
+        "mapped_for": p["objective"],
         "csim": result["csim"],
         "bound": result["bound"],
         "layers": layers,

@@ -52,7 +52,7 @@ def rewrite(folder: Path) -> Path:
     with Archive.open(folder) as archive:
         study = Study(from_dict(archive.config), archive, lambda text: None)
         study.replay()
-        proofs = {(r["network"], r["clock_mhz"], r["budget"]): r for r in archive.of("proof")}
+        proofs = {conclude.key(r): r for r in archive.of("proof")}
         if not proofs or not (folder / "front.json").is_file():
             raise RunError(f"{folder} is not finished: flow resume {folder}")
         directories = {p["directory"] for p in json.loads((folder / "front.json").read_text())["points"]}

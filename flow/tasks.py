@@ -21,13 +21,14 @@ from flow.space.network import from_json, random_graph
 from flow.toolchain import vendor
 
 CSIM_IMAGES = 1500
+SIZES = 8  # accelerator sizes tried for each fully trained network, besides the space's own
 SYNTHESIS_S = 7000.0
 
 
-def goal_of(settings: dict[str, Any], budget: float) -> Goal:
-    """Throughput within the candidate's share of the board and the user's limits."""
+def goal_of(settings: dict[str, Any], budget: float, objective: str = "throughput") -> Goal:
+    """The best design within the candidate's share of the board and the user's limits."""
     return Goal(
-        "throughput",
+        objective,
         min(budget, settings["max_utilisation"]),
         settings["min_fps"] or None,
         settings["max_latency_ms"] or None,
@@ -131,22 +132,37 @@ def runtime(checkpoint: str, data: str, data_dir: str, folder: str) -> tuple[Int
     return outputs, accuracy
 
 
-def refine(checkpoint: str, points: list[tuple[float, float]], settings: dict[str, Any]) -> list[dict[str, Any] | None]:
-    """Estimates of a trained network, its true weights counted, at several (clock, budget) points."""
+def refine(checkpoint: str, clock: float, budgets: list[float], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Estimates of a trained network, its true weights counted, over all sizes of accelerator.
+
+    From the smallest design there is to the user's limit: the smallest, the given budgets (shares of the board) and
+    SIZES more, evenly spaced in logarithm. Returns points with clock, budget, objective and measures; those that do
+    not fit are left out.
+    """
     board = boards.load(settings["board"])
     graph = trained_graph(checkpoint)
-    found: list[dict[str, Any] | None] = []
-    for clock, budget in points:
-        design = mapping.solve(graph, board, goal_of(settings, budget), clock)
+    limit = settings["max_utilisation"]
+
+    def point(budget: float, objective: str) -> dict[str, Any] | None:
+        design = mapping.solve(graph, board, goal_of(settings, budget, objective), clock)
         if isinstance(design, NoFit):
-            found.append(None)
-            continue
+            return None
         report = estimate.estimate(design)
-        found.append(measures(report, board.available.tuple) if report.fits else None)
-    return found
+        found = {"clock_mhz": clock, "budget": budget, "objective": objective}
+        return {**found, "objectives": measures(report, board.available.tuple)} if report.fits else None
+
+    smallest = point(limit, "area")
+    if smallest is None:
+        return []
+    least = smallest["objectives"]["utilisation"]
+    between = np.geomspace(min(1.02 * least, limit), limit, SIZES).round(4).tolist()
+    sizes = sorted({b for b in [*budgets, *between] if least <= b <= limit})
+    return [smallest, *(p for p in (point(b, "throughput") for b in sizes) if p is not None)]
 
 
-def finish(checkpoint: str, clock: float, budget: float, settings: dict[str, Any], folder: str) -> dict[str, Any]:
+def finish(
+    checkpoint: str, clock: float, budget: float, objective: str, settings: dict[str, Any], folder: str
+) -> dict[str, Any]:
     """Compile a trained candidate into ``folder`` and prove it: C simulation against onnxruntime on test images.
 
     Returns its measures, accuracy on the test split (onnxruntime), and the comparison.
@@ -154,7 +170,7 @@ def finish(checkpoint: str, clock: float, budget: float, settings: dict[str, Any
     board = boards.load(settings["board"])
     graph = trained_graph(checkpoint)
     model = onnx_file.checked(emit.model(graph))
-    compiled = project.compile_model(model, board, goal_of(settings, budget), clock, settings["seed"])
+    compiled = project.compile_model(model, board, goal_of(settings, budget, objective), clock, settings["seed"])
     if isinstance(compiled, NoFit):
         return {"fits": False, "reason": str(compiled)}
     project.write(compiled.files, Path(folder))
@@ -173,7 +189,9 @@ def finish(checkpoint: str, clock: float, budget: float, settings: dict[str, Any
     }
 
 
-def synthesise(checkpoint: str, clock: float, budget: float, settings: dict[str, Any], folder: str) -> dict[str, Any]:
+def synthesise(
+    checkpoint: str, clock: float, budget: float, objective: str, settings: dict[str, Any], folder: str
+) -> dict[str, Any]:
     """The vendor tool's C synthesis of a candidate, compiled into ``folder`` unless that is done already.
 
     Returns reported measures under the names of ``measures``, with their fidelity. Raises ToolError or ValueError.
@@ -182,7 +200,7 @@ def synthesise(checkpoint: str, clock: float, budget: float, settings: dict[str,
     board = boards.load(settings["board"])
     if not (place / "design.json").is_file():
         compiled = project.compile_model(
-            onnx_file.checked(emit.model(trained_graph(checkpoint))), board, goal_of(settings, budget), clock
+            onnx_file.checked(emit.model(trained_graph(checkpoint))), board, goal_of(settings, budget, objective), clock
         )
         if isinstance(compiled, NoFit):
             raise ValueError(str(compiled))

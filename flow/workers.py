@@ -111,9 +111,10 @@ class Pool:
     def close(self) -> None:
         """Ends all workers at once."""
         for w in self._workers:
-            w.process.terminate()
+            if w.task is not None:
+                w.process.terminate()
         for w in self._workers:
-            self._end(w)
+            self._end(w, at_once=w.task is not None)
         self._workers = []
 
     def run(self, tasks: list[Task]) -> Iterator[Done | Failed]:
@@ -179,9 +180,10 @@ class Pool:
             return f"no result within {w.task.timeout_s:g} s"
         return None
 
-    def _end(self, w: _Worker) -> None:
-        w.pipe.close()
-        w.process.terminate()
+    def _end(self, w: _Worker, at_once: bool = True) -> None:
+        w.pipe.close()  # what an idle worker takes as its end
+        if at_once:
+            w.process.terminate()
         w.process.join(GRACE_S)
         if w.process.is_alive():
             w.process.kill()

@@ -47,6 +47,6 @@ def fit(features: Floats, values: Floats) -> Predictor:
     spread = np.where(features.std(0) > 1e-9, features.std(0), 1.0)
     x = (features - centre) / spread
     mean, scale = float(values.mean()), float(values.std()) or 1e-3
-    chol = np.linalg.cholesky(kernel(x, x) + NOISE * np.eye(len(x)))
+    chol: Floats = np.asarray(np.linalg.cholesky(kernel(x, x) + NOISE * np.eye(len(x))), np.float64)
     alpha = np.linalg.solve(chol.T, np.linalg.solve(chol, (values - mean) / scale))
     return Predictor(x, alpha, chol, centre, spread, mean, scale)

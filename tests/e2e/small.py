@@ -1,4 +1,4 @@
-"""A search small enough for tests: 6 tiny networks, 8 budgets, real digits, real training, g++; driven through the command line."""
+"""A search small enough for tests: 6 tiny networks at 8 budgets, real digits, real training, driven by command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flow import archive
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SPACE = '''
+SPACE = """
 from dataclasses import dataclass, replace
 import numpy as np
 from flow.space.hardware import HardwareGenotype
@@ -74,7 +74,7 @@ class TinySpace:
 
 def space(options):
     return TinySpace(options.clocks_mhz[0])
-'''
+"""
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

@@ -59,7 +59,14 @@ def test_front_json(reference: Path) -> None:
 def test_every_front_directory_is_a_compiled_project(reference: Path, folder: Path) -> None:
     for p in small.front(reference)["points"]:
         place = reference / p["directory"]
-        for name in ("model.onnx", "design.json", "README.md", "hls/run_hls.tcl", "hls/hls_config.cfg", "hls/accel.cpp"):
+        for name in (
+            "model.onnx",
+            "design.json",
+            "README.md",
+            "hls/run_hls.tcl",
+            "hls/hls_config.cfg",
+            "hls/accel.cpp",
+        ):
             assert (place / name).is_file(), name
         performance = json.loads((place / "report/estimate_network_performance.json").read_text())
         assert performance["latency_ms"] == pytest.approx(p["objectives"]["latency_ms"]) and performance["fits"]

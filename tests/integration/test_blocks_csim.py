@@ -1,7 +1,7 @@
 """The contract of the hardware blocks: what their C++ computes is what ``Graph.evaluate`` says, bit for bit.
 
-A case is a random network on a board, folded by the mapper at some utilisation, or with foldings drawn from all that the
-blocks offer, those not seen in earlier cases first.
+A case is a random network on a board, folded by the mapper at some utilisation, or with foldings drawn from all that
+the blocks offer, those not seen in earlier cases first.
 """
 
 from __future__ import annotations

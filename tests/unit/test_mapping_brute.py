@@ -115,6 +115,7 @@ def test_the_sample_is_not_one_sided() -> None:
     scarce = [c for c in cases() if c.optimum is not None and c.optimum > unlimited(c)]
     assert len(scarce) >= 8, "the boards hardly limit anything"
 
+
 def unlimited(c: Case) -> int:
     """Interval when nothing is scarce."""
     return max(blocks.options(c.graph, n, c.place)[0].cycles for n in c.graph.nodes)

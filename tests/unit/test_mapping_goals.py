@@ -132,7 +132,7 @@ def test_the_bound_is_proved_and_near(network: Callable[[], Graph]) -> None:
 
 
 def test_memory_bandwidth_counts() -> None:
-    """Images cannot come faster than the memory delivers them: the bound knows, and no design that needs more passes."""
+    """Images come no faster than the memory delivers them: the bound knows, and no design that needs more passes."""
     starved = replace(board.load("zcu102"), name="starved", memory_gb_s=0.01)
     graph = networks.resnet8()
     d = design(graph, starved)

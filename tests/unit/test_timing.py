@@ -29,7 +29,7 @@ def test_process_and_stage_cycles() -> None:
 
 
 def test_every_schedule_moves_every_beat_in_order() -> None:
-    """Of all blocks in all foldings that are simulated: as many beats as the ports say, one an iteration, inside the loop."""
+    """Of all blocks in all simulated foldings: as many beats as the ports say, one an iteration, inside the loop."""
     seen = set()
     for case in drawn().values():
         for p in case.design.netlist.processes:

@@ -109,7 +109,9 @@ def test_a_killed_worker_costs_no_other_task(pool: Pool, tmp_path: Path) -> None
     assert found["once"].value == "alive"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("task", "reason"), [(Task("x", die, ()), "exit code -9"), (Task("x", leave, (3,)), "exit code 3")])
+@pytest.mark.parametrize(
+    ("task", "reason"), [(Task("x", die, ()), "exit code -9"), (Task("x", leave, (3,)), "exit code 3")]
+)
 def test_a_task_that_always_kills_its_worker_is_given_up(pool: Pool, task: Task, reason: str) -> None:
     found = {o.key: o for o in pool.run([task, Task("y", double, (4,))])}
     assert isinstance(found["y"], Done)
@@ -168,7 +170,9 @@ from flow.workers import Pool, Task
 import test_workers
 if __name__ == "__main__":
     with Pool(2) as pool:
-        list(pool.run([Task("a", test_workers.clean_up, (sys.argv[1],)), Task("b", test_workers.pid_and_wait, (sys.argv[2], 60.0))]))
+        tasks = [Task("a", test_workers.clean_up, (sys.argv[1],))]
+        tasks.append(Task("b", test_workers.pid_and_wait, (sys.argv[2], 60.0)))
+        list(pool.run(tasks))
 """
 
 
