@@ -227,6 +227,14 @@ def csim(a: argparse.Namespace) -> Answer:
     return 0 if result.bit_exact else 1
 
 
+def lint(a: argparse.Namespace) -> Answer:
+    from flow import lint as rules
+
+    found = rules.lint(Path(a.folder))
+    emit(a, rules.document(found), lambda: "\n".join(map(str, found)) or "no findings")
+    return 1 if found else 0
+
+
 def simulate(a: argparse.Namespace) -> Answer:
     from flow import project
     from flow import simulate as cycles
@@ -367,6 +375,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--images", type=positive, help="how many (100 random ones, or all of --inputs)")
     p.add_argument("--seed", type=int, default=0, help="of the random images")
     p.add_argument("--ap-types", action="store_true", help="Xilinx's ap_int types instead of native integers (slower)")
+    p = command("lint", lint, "check that a compiled project is synthesizable, without a vendor tool")
+    p.add_argument("folder", metavar="DIR")
     p = command("simulate", simulate, "simulate a compiled project cycle by cycle, FIFOs finite")
     p.add_argument("folder", metavar="DIR")
     p.add_argument("--images", type=positive, help="how many; until the interval is proved steady without")
@@ -394,10 +404,9 @@ def positive(text: str) -> int:
 
 
 def above_zero(text: str) -> float:
-    x = float(text)
-    if not 0 < x < float("inf"):
+    if not 0 < float(text) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number above zero")
-    return x
+    return float(text)
 
 
 def _search_arguments(p: argparse.ArgumentParser) -> None:

@@ -144,8 +144,9 @@ def process_view(p: Process, design: Design) -> dict[str, Any]:
         for i, port in enumerate(ports):
             found = [s.name for s in net.streams if getattr(s, kind) == (p.id, i)]
             external = "in" if kind == "sink" else "out"
+            top_port = "source" if kind == "sink" else "sink"
             kind_type = element_type(port) if found else f"Axis<{port.width}>"
-            args.append({"actual": found[0] if found else external, "formal": f"{external}{i}", "type": kind_type})
+            args.append({"actual": found[0] if found else top_port, "formal": f"{external}{i}", "type": kind_type})
     return {
         "id": identifier(p.id),
         "function": identifier(p.function),

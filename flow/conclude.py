@@ -112,7 +112,7 @@ def refined(study: Study, pool: Pool, specs: list[NetSpec]) -> list[dict[str, An
         done[outcome.key] = outcome.value
     known = {(c.spec.digest, c.clock_mhz, c.budget, "throughput"): n for n, c in study.state.candidates.items()}
     found, number = [], len(study.state.candidates)
-    for s in specs:
+    for s in sorted(specs, key=lambda s: s.digest):  # the finalists' order depends on measured times
         for p in done.get(s.digest, []):
             p = {**p, "network": s.digest, "accuracy": study.state.full[s.digest]}
             found.append({**p, "trial": known.get(key(p), number)})

@@ -60,6 +60,8 @@ def point(study: Study, p: dict[str, Any]) -> dict[str, Any]:
         "budget": p["budget"],
         "mapped_for": p["objective"],
         "csim": result["csim"],
+        "lint": result["lint"],
+        "simulate": result["simulate"],
         "bound": result["bound"],
         "layers": layers,
         "resources": {k: result["objectives"][k] for k in study.board.available.json()},

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flow import board as boards
-from flow import estimate, mapping, project
+from flow import estimate, lint, mapping, project, simulate
 from flow.design import Report, Violation
 from flow.fixed import IntArray
 from flow.ir import emit, onnx_file, qdq
@@ -178,12 +178,18 @@ def finish(
     outputs, accuracy = runtime(checkpoint, settings["data"], settings["data_dir"], folder)
     count = min(CSIM_IMAGES, len(images.test_x))
     result = project.csim(project.load(Path(folder)), images.test_x[:count].astype(np.int64), reference=outputs[:count])
-    (Path(folder) / "report" / "csim.json").write_text(json.dumps(result.json(), indent=1))
+    cycles = simulate.simulate(compiled.design.netlist)
+    findings = lint.lint(Path(folder))
+    evidence = {"csim": result.json(), "simulate": cycles.json(), "lint": lint.document(findings)}
+    for name, content in evidence.items():
+        (Path(folder) / "report" / f"{name}.json").write_text(json.dumps(content, indent=1))
     return {
         "fits": True,
         "objectives": measures(compiled.report, board.available.tuple),
         "test_accuracy": accuracy,
         "csim": result.json(),
+        "lint": {"ok": not findings, "findings": len(findings)},
+        "simulate": {k: cycles.json()[k] for k in ("latency_cycles", "interval_cycles", "deadlock")},
         "layers": [layer.json() for layer in compiled.report.layers],
         "bound": compiled.report.json()["bound"],
     }

@@ -16,6 +16,7 @@ void depthwise(hls::stream<typename C::In> &in, hls::stream<typename C::Out> &ou
 #pragma HLS INLINE
     typename C::In current;
     typename C::Acc acc[C::PE];
+#pragma HLS ARRAY_PARTITION variable=current.lane complete dim=1
 #pragma HLS ARRAY_PARTITION variable=acc complete dim=0
     int nf = 0, k = 0, sub = 0, at = 0;
 products:

@@ -14,9 +14,11 @@ template <class C, class W, class B, class M, class S>
 void matvec(hls::stream<typename C::In> &in, hls::stream<typename C::Out> &out, const W weights[C::GROUPS * C::NF * C::SF][C::PE][C::SIMD],
             const B bias[C::GROUPS * C::NF][C::PE], const M mult[C::MULTS][C::PE], const S shift[C::SHIFTS][C::PE]) {
 #pragma HLS INLINE
-    typename C::In kept[C::SF / C::SUB]; // the vector, for its second and later output folds
-    typename C::In current;
+    typename C::T kept[C::SF / C::SUB][C::SIMD * C::SUB]; // the vector, for its second and later output folds
+    typename C::T current[C::SIMD * C::SUB];
     typename C::Acc acc[C::PE];
+#pragma HLS ARRAY_RESHAPE variable=kept complete dim=2
+#pragma HLS ARRAY_PARTITION variable=current complete dim=0
 #pragma HLS ARRAY_PARTITION variable=acc complete dim=0
     int nf = 0, sf = 0, sub = 0, beat = 0, row = 0, at = 0;
 products:
@@ -24,10 +26,19 @@ products:
 #pragma HLS PIPELINE II=1
         if (sub == 0) {
             if (nf == 0) {
-                current = in.read();
-                if (C::NF > 1) kept[beat] = current;
+                const typename C::In fresh = in.read();
+            take:
+                for (int l = 0; l < C::SIMD * C::SUB; ++l) {
+#pragma HLS UNROLL
+                    current[l] = fresh.lane[l];
+                    if (C::NF > 1) kept[beat][l] = fresh.lane[l];
+                }
             } else {
-                current = kept[beat];
+            recall:
+                for (int l = 0; l < C::SIMD * C::SUB; ++l) {
+#pragma HLS UNROLL
+                    current[l] = kept[beat][l];
+                }
             }
         }
         typename C::T x[C::SIMD];
@@ -35,7 +46,7 @@ products:
     slice:
         for (int s = 0; s < C::SIMD; ++s) {
 #pragma HLS UNROLL
-            x[s] = current.lane[sub * C::SIMD + s];
+            x[s] = current[sub * C::SIMD + s];
         }
         typename C::Acc sum[C::PE];
 #pragma HLS ARRAY_PARTITION variable=sum complete dim=0

@@ -11,6 +11,7 @@ namespace coexplore {
 template <class C> void pool(hls::stream<typename C::In> &in, hls::stream<typename C::Out> &out) {
     typename C::In current;
     typename C::Acc acc[C::PE];
+#pragma HLS ARRAY_PARTITION variable=current.lane complete dim=1
 #pragma HLS ARRAY_PARTITION variable=acc complete dim=0
     int k = 0, sub = 0;
 reduce:

@@ -16,21 +16,25 @@ namespace coexplore {
 // SPACING (iterations from one store to the next), GAP (idle iterations of a phase), ITERATIONS, LANES, Beat.
 //
 // A phase per output row: emit the row's windows, and meanwhile store the input rows that the next output row needs. A
-// phase reads only rows stored in earlier phases, so storing and emitting never wait for one another.
-template <class C> void window_serial(hls::stream<typename C::Beat> &in, hls::stream<typename C::Beat> &out) {
-    typename C::Beat rows[C::ROWS * C::W * C::CF];
+// phase reads only rows stored in earlier phases, so storing and emitting never wait for one another. phases[oy]: beats
+// to store while row oy is emitted, and the iterations that takes; the last row is never used.
+template <class C, class P>
+void window_serial(hls::stream<typename C::Beat> &in, hls::stream<typename C::Beat> &out, const P phases[C::OH + 1][2]) {
+#pragma HLS INLINE
+    typedef typename C::Beat::Element Element;
+    Element rows[C::ROWS * C::W * C::CF][C::LANES];
+#pragma HLS ARRAY_RESHAPE variable=rows complete dim=2
 #pragma HLS BIND_STORAGE variable=rows type=ram_2p
     // Read and write addresses differ in row; flow/blocks/window.py keeps them at least four iterations apart (GAP).
 #pragma HLS DEPENDENCE variable=rows type=inter false
 
     int oy = -1, ox = 0, g = 0, ky = 0, kx = 0, cg = 0; // oy == -1: filling, nothing to emit yet
     int base = 0;                                       // row slot of kernel row 0 (may stand for padding)
-    int write_at = 0, stored = 0;                       // next address to store to; rows complete or in progress
+    int write_at = 0;                                   // next address to store to
     int pending = C::FIRST_ROWS * C::W * C::CF;         // beats to store in this phase
     int left = C::FIRST_LENGTH;                         // iterations left in this phase
     int emit = 0;                                       // beats left to emit in this phase
     int wait = 0;                                       // iterations until the next store
-    stored = C::FIRST_ROWS;
 windows:
     for (int i = 0; i < C::ITERATIONS; ++i) {
 #pragma HLS PIPELINE II=1
@@ -38,7 +42,12 @@ windows:
             --wait;
         } else if (pending > 0) {
             wait = oy < 0 ? 0 : C::SPACING - 1;
-            rows[write_at] = in.read();
+            const typename C::Beat fresh = in.read();
+        store:
+            for (int l = 0; l < C::LANES; ++l) {
+#pragma HLS UNROLL
+                rows[write_at][l] = fresh.lane[l];
+            }
             write_at = write_at == C::ROWS * C::W * C::CF - 1 ? 0 : write_at + 1;
             --pending;
         }
@@ -47,15 +56,13 @@ windows:
             const int x = ox * C::SW - C::PL + kx * C::DW;
             int slot = base + ky * C::DH;
             if (slot >= C::ROWS) slot -= C::ROWS;
+            const bool inside = y >= 0 && y < C::H && x >= 0 && x < C::W;
+            const int at = inside ? slot * (C::W * C::CF) + x * C::CF + g * (C::CF / C::GROUPS) + cg : 0;
             typename C::Beat beat;
-            if (y < 0 || y >= C::H || x < 0 || x >= C::W) {
-            pad:
-                for (int l = 0; l < C::LANES; ++l) {
+        load:
+            for (int l = 0; l < C::LANES; ++l) {
 #pragma HLS UNROLL
-                    beat.lane[l] = C::PAD;
-                }
-            } else {
-                beat = rows[slot * (C::W * C::CF) + x * C::CF + g * (C::CF / C::GROUPS) + cg];
+                beat.lane[l] = inside ? rows[at][l] : (Element)C::PAD;
             }
             out.write(beat);
             --emit;
@@ -77,13 +84,9 @@ windows:
             ++oy;
             // Slot of input row (oy * SH - PT), kept non-negative; rows above the map are padding and never read.
             base = oy == 0 ? C::FIRST_SLOT : (base + C::SH >= C::ROWS ? base + C::SH - C::ROWS : base + C::SH);
-            int next = (oy + 1) * C::SH - C::PT + (C::KH - 1) * C::DH + 1; // rows the next output row needs
-            if (next > C::H || oy == C::OH - 1) next = C::H;
-            if (next < stored) next = stored;
-            pending = (next - stored) * C::W * C::CF;
-            stored = next;
+            pending = phases[oy][0];
+            left = phases[oy][1];
             emit = C::EMIT;
-            left = (pending * C::SPACING > C::EMIT ? pending * C::SPACING : (int)C::EMIT) + C::GAP;
             wait = 0;
         }
     }
@@ -95,10 +98,11 @@ windows:
 // The map is one long row of positions; every window tap lies a fixed number of positions back, and taps that fall
 // outside the map are masked. So padding costs no iterations but those that flush the end.
 template <class C> void window_parallel(hls::stream<typename C::Beat> &in, hls::stream<typename C::Window> &out) {
-    typedef typename C::Beat Beat;
-    Beat lines[C::DELAY][C::KH > 1 ? C::KH - 1 : 1];
-    Beat taps[C::KH][C::TAPS + 1];
+    typedef typename C::Beat::Element Element;
+    Element lines[C::DELAY][C::KH > 1 ? C::KH - 1 : 1][C::LANES];
+    Element taps[C::KH][C::TAPS + 1][C::LANES];
 #pragma HLS ARRAY_RESHAPE variable=lines complete dim=2
+#pragma HLS ARRAY_RESHAPE variable=lines complete dim=3
 #pragma HLS BIND_STORAGE variable=lines type=ram_2p
 #pragma HLS DEPENDENCE variable=lines type=inter false
 #pragma HLS ARRAY_PARTITION variable=taps complete dim=0
@@ -109,9 +113,9 @@ template <class C> void window_parallel(hls::stream<typename C::Beat> &in, hls::
 slide:
     for (int i = 0; i < C::ITERATIONS; ++i) {
 #pragma HLS PIPELINE II=1
-        Beat column[C::KH];
+        Element column[C::KH][C::LANES];
 #pragma HLS ARRAY_PARTITION variable=column complete dim=0
-        Beat fresh;
+        typename C::Beat fresh;
         if (position < C::H * C::W) {
             fresh = in.read();
         } else {
@@ -121,28 +125,32 @@ slide:
                 fresh.lane[l] = 0;
             }
         }
-        column[C::KH - 1] = fresh;
-    lines_read:
-        for (int k = 0; k < C::KH - 1; ++k) {
+    lanes:
+        for (int l = 0; l < C::LANES; ++l) {
 #pragma HLS UNROLL
-            column[k] = lines[line][k];
-        }
-    lines_write:
-        for (int k = 0; k < C::KH - 1; ++k) {
+            column[C::KH - 1][l] = fresh.lane[l];
+        lines_read:
+            for (int k = 0; k < C::KH - 1; ++k) {
 #pragma HLS UNROLL
-            lines[line][k] = column[k + 1];
+                column[k][l] = lines[line][k][l];
+            }
+        lines_write:
+            for (int k = 0; k < C::KH - 1; ++k) {
+#pragma HLS UNROLL
+                lines[line][k][l] = column[k + 1][l];
+            }
+        rows:
+            for (int k = 0; k < C::KH; ++k) {
+#pragma HLS UNROLL
+            shift:
+                for (int t = C::TAPS; t > 0; --t) {
+#pragma HLS UNROLL
+                    taps[k][t][l] = taps[k][t - 1][l];
+                }
+                taps[k][0][l] = column[k][l];
+            }
         }
         line = line == C::DELAY - 1 ? 0 : line + 1;
-    rows:
-        for (int k = 0; k < C::KH; ++k) {
-#pragma HLS UNROLL
-        shift:
-            for (int t = C::TAPS; t > 0; --t) {
-#pragma HLS UNROLL
-                taps[k][t] = taps[k][t - 1];
-            }
-            taps[k][0] = column[k];
-        }
         if (position == target) {
             typename C::Window window;
         window_rows:
@@ -158,8 +166,7 @@ slide:
                     for (int l = 0; l < C::LANES; ++l) {
 #pragma HLS UNROLL
                         window.lane[(ky * C::KW + kx) * C::LANES + l] =
-                            inside ? taps[ky][(C::KW - 1 - kx) * C::DW * C::CF].lane[l]
-                                   : (typename Beat::Element)C::PAD;
+                            inside ? taps[ky][(C::KW - 1 - kx) * C::DW * C::CF][l] : (Element)C::PAD;
                     }
                 }
             }

@@ -11,8 +11,8 @@ from flow.blocks.control import control
 from flow.blocks.requant import beat
 from flow.board import Resources
 from flow.cost import laws
-from flow.design import Port, Process
-from flow.fixed import IntArray, Quant
+from flow.design import Memory, Port, Process
+from flow.fixed import IntArray, Quant, bits_for
 from flow.ir.ops import Pads, window_extent
 
 DEPTH = {"serial": 5, "parallel": 4}  # counters, address, read or shift, select, write
@@ -95,6 +95,11 @@ def serial(g: Geometry, lanes: int) -> Serial:
     return Serial(rows, first, length, -g.pads[0] % rows, emit, spacing, gap, phases, total)
 
 
+def phase_table(s: Serial) -> IntArray:
+    """(OH + 1, 2): beats stored and iterations of each phase; the row after the last is never used."""
+    return np.array([*s.phases, (0, 0)], np.int64)
+
+
 def parallel_legal(g: Geometry) -> bool:
     """The shift-register unit needs output windows that complete in raster order, one position apart at least."""
     (kh, kw), (dh, dw), (oh, ow) = g.kernel, g.dilation, g.out
@@ -130,8 +135,11 @@ def cost(g: Geometry, lanes: int, mode: str, bits: int) -> Resources:
     """Row or line buffers, shift registers and control."""
     cf, (kh, kw), (dh, dw) = g.channels // lanes, g.kernel, g.dilation
     if mode == "serial":
-        words = serial(g, lanes).rows * g.width * cf
-        return laws.memory(words, lanes * bits, rom=False) + control(10) + laws.register(2 * lanes * bits)
+        s = serial(g, lanes)
+        table = phase_table(s)
+        phases = laws.memory(len(table), 2 * int(table.max()).bit_length(), kind="lutram")
+        rows = laws.memory(s.rows * g.width * cf, lanes * bits, rom=False)
+        return rows + phases + control(10) + laws.register(2 * lanes * bits)
     total = control(6) + laws.register(lanes * bits)
     if kh > 1:
         total += laws.memory(dh * g.width * cf, (kh - 1) * lanes * bits, rom=False)
@@ -150,6 +158,7 @@ def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Qu
         "CF": cf, "LANES": lanes,
     }  # fmt: skip
     beats_in = g.height * g.width * cf
+    memories: tuple[Memory, ...] = ()
     types = [("Beat", beat(quant.bits, quant.signed, lanes))]
     if mode == "serial":
         s = serial(g, lanes)
@@ -158,6 +167,9 @@ def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Qu
             "FIRST_SLOT": s.first_slot, "EMIT": s.emit, "SPACING": s.spacing, "GAP": s.gap,
         }  # fmt: skip
         out = Port(lanes, quant.bits, quant.signed, oh * ow * kh * kw * cf)
+        table = phase_table(s)
+        bits, signed = bits_for(0, int(table.max()))
+        memories = (Memory("phases", table, bits, signed, "lutram"),)
     else:
         first, row_step, _ = parallel_positions(g)
         constants |= {
@@ -179,6 +191,7 @@ def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Qu
         iterations=n,
         depth=DEPTH[mode],
         resources=cost(g, lanes, mode, quant.bits),
+        memories=memories,
     )
 
 

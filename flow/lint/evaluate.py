@@ -146,7 +146,7 @@ class Evaluator:
             rest = []
             for i, n in enumerate(dims[len(place.index) :]):
                 if (n, i) not in self.whole:
-                    self.whole[n, i] = self.symbols.unroll(tuple(range(n)))
+                    self.whole[n, i] = self.symbols.unroll(range(n))
                 rest.append(Val(self.whole[n, i]))
             out.append(((place.decl.key, f), (*place.index, *rest)))
         return out

@@ -10,9 +10,7 @@ from flow.lint.evaluate import Evaluator, Name, Region, Touched, Val
 from flow.lint.grammar import Parsed
 from flow.lint.places import strip
 from flow.lint.program import Decl, Key, Node, Program
-from flow.lint.symbolic import Lin, holds
-
-MANY = 1 << 20
+from flow.lint.symbolic import Lin
 
 
 class Looper(Evaluator):
@@ -25,19 +23,18 @@ class Looper(Evaluator):
     def statement(self, node: Node) -> None:
         raise NotImplementedError
 
-    def values(self, first: Node, op: str, bound: Node, step: Node, sign: int) -> tuple[int, ...] | None:
+    def values(self, first: Node, op: str, bound: Node, step: Node, sign: int) -> range | None:
         """What a loop variable takes; with bounds that follow an unrolled variable, the widest range."""
         start, stop, by = (self.extremes(self.value(n).form) for n in (first, bound, step))
         if start is None or stop is None or by is None or by[0] != by[1] or not by[0]:
             return None
         width = sign * by[0]
-        out: list[int] = []
-        i = start[0] if width > 0 else start[1]
-        limit = stop[1] if width > 0 else stop[0]
-        while holds(op, i - limit) and len(out) < MANY:
-            out.append(i)
-            i += width
-        return tuple(out) if len(out) < MANY else None if op == "!=" else tuple(out)
+        begin, end = (start[0], stop[1]) if width > 0 else (start[1], stop[0])
+        if op == "!=" and (end - begin) % width == 0 and (end - begin) * width >= 0:
+            return range(begin, end, width)
+        if op not in ("<", "<=") if width > 0 else op not in (">", ">="):
+            return None  # never, or not before the variable wraps
+        return range(begin, end + (sign if op.endswith("=") else 0), width)
 
     def extremes(self, form: Lin) -> tuple[int, int] | None:
         low = high = form.constant
@@ -77,7 +74,7 @@ class Looper(Evaluator):
             body()
         return entry
 
-    def unrolled(self, decl: Decl, values: tuple[int, ...], body: Node) -> None:
+    def unrolled(self, decl: Decl, values: range, body: Node) -> None:
         """All turns side by side. Chains through carried values grow with each turn; only sums become trees."""
         variable = self.symbols.unroll(values)
         self.env[decl.key, ""] = Val(variable)
@@ -110,7 +107,7 @@ class Looper(Evaluator):
             form = v.form if first[n].form == v.form else self.symbols.fresh()
             self.env[n] = Val(form, late, first[n].undefined)
 
-    def meets(self, name: Name, trace: list[Touched], variable: Lin, values: tuple[int, ...]) -> bool:
+    def meets(self, name: Name, trace: list[Touched], variable: Lin, values: range) -> bool:
         """Whether an unrolled turn may read an element of an array that an earlier turn wrote."""
         own = variable.terms[0][0].id
         reads = {i for n, i, w in trace if n == name and not w}

@@ -258,7 +258,7 @@ class Machine(Looper):
             what = "inside a pipelined loop it cannot be unrolled" if inner else "its trip count is not static"
             rule = "pipeline-inner-loop" if inner else "loop-bound"
             self.report(node.line, rule, f"{label or 'loop'}: bounds are no compile-time constants, {what}")
-            values = tuple(range(4))
+            values = range(4)
         if not values:
             return
         unroll, pipeline = pragmas.named(body, "UNROLL"), pragmas.named(body, "PIPELINE")

@@ -63,7 +63,7 @@ class Symbols:
     def __init__(self) -> None:
         self.count = 0
         self.table: dict[object, Sym] = {}
-        self.unrolled: dict[int, tuple[int, ...]] = {}  # id -> the values it takes
+        self.unrolled: dict[int, range] = {}  # id -> the values it takes
         self.comparisons: dict[int, tuple[str, Lin]] = {}  # symbol of a comparison -> operator and left - right
         self.static: set[int] = set()  # symbols that become constants when loops are unrolled
 
@@ -71,7 +71,7 @@ class Symbols:
         self.count += 1
         return Lin(0, ((Sym(self.count, deps), 1),))
 
-    def unroll(self, values: tuple[int, ...]) -> Lin:
+    def unroll(self, values: range) -> Lin:
         """An unrolled loop's variable."""
         if len(values) == 1:
             return Lin(values[0])

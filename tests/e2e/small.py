@@ -124,10 +124,11 @@ def kinds(run: Path) -> list[str]:
 
 
 def when(process: subprocess.Popen[str], happened: Callable[[], bool], limit: float = 120) -> bool:
-    """Wait for something while the process runs; False when it ended before."""
+    """Wait for something while the process runs; False when it ended well before that."""
     end = time.monotonic() + limit
     while not happened():
         if process.poll() is not None:
+            assert process.returncode == 0, process.communicate()[1]
             return False
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)

@@ -29,7 +29,7 @@ from tests import networks
 
 BOARDS = ("zcu102", "pynq-z2", "u250", "zcu104", "zc706", "arty-a7-100")
 SHARES = (0.05, 0.1, 0.3, 0.8)
-DRAWN, MAPPED = range(26), range(100, 112)
+DRAWN, MAPPED = range(20), range(100, 110)
 QUICK = (14, 3)  # drawn cases that run unmarked; between them every C++ function
 AP_CASES = (0, 5, 11)
 SANITISED = (1, 7, 14)
@@ -157,7 +157,7 @@ def test_the_cases_cover_every_block_window_multiplier_and_memory() -> None:
 
 def test_most_networks_fit_where_the_mapper_is_asked() -> None:
     fitting = [mapped(s) for s in MAPPED]
-    assert sum(c is not None for c in fitting) >= 8
+    assert sum(c is not None for c in fitting) >= 7
     assert len({c.design.board.name for c in fitting if c}) >= 4
 
 

@@ -188,8 +188,8 @@ DEFECTS = (
     top(
         "unknown interface mode",
         "pragma-value",
-        "INTERFACE axis port=out",
-        "INTERFACE mode=axi4 port=out",
+        "INTERFACE axis port=sink",
+        "INTERFACE mode=axi4 port=sink",
         "interface-mode",
     ),
     # pragmas in their place
@@ -220,8 +220,9 @@ DEFECTS = (
         "dimension beyond the rank",
         "pragma-dim",
         "hls/window.h",
-        "variable=lines complete dim=2",
         "variable=lines complete dim=3",
+        "variable=lines complete dim=4",
+        "port-pressure",
     ),
     plumb(
         "partition of a scalar",
@@ -282,7 +283,7 @@ DEFECTS = (
         "s_axilite port=images",
         "s_axilite port=images bundle=control\n#pragma HLS INTERFACE s_axilite port=batch",
     ),
-    top("stream on AXI-Lite", "interface-mode", "INTERFACE axis port=out", "INTERFACE s_axilite port=out"),
+    top("stream on AXI-Lite", "interface-mode", "INTERFACE axis port=sink", "INTERFACE s_axilite port=sink"),
     Defect(
         "stream words without TLAST",
         "add",
@@ -303,7 +304,7 @@ DEFECTS = (
         "stream-consumer",
     ),
     top("loop in the region", "dataflow-body", BODY, "    for (int k = 0; k < 2; ++k) images += k;\n" + BODY),
-    top("expression as argument", "dataflow-body", "out, images);", "out, images + 1);"),
+    top("expression as argument", "dataflow-body", "sink, images);", "sink, images + 1);"),
     top("static variable in the region", "dataflow-body", BODY, "    static int calls;\n" + BODY),
     top("inlined process", "dataflow-body", "#pragma HLS INLINE off\n    add<", "#pragma HLS INLINE\n    add<"),
     top(
@@ -325,8 +326,8 @@ DEFECTS = (
     top(
         "read before written",
         "dataflow-order",
-        "    input_axis(in, s0);\n    input_fork0(s0, s1, s3);\n",
-        "    input_fork0(s0, s1, s3);\n    input_axis(in, s0);\n",
+        "    input_axis(source, s0);\n    input_fork0(s0, s1, s3);\n",
+        "    input_fork0(s0, s1, s3);\n    input_axis(source, s0);\n",
     ),
     top(
         "unused stream",

@@ -102,7 +102,7 @@ small = st.integers(-5, 5)
 @given(st.lists(small, min_size=3, max_size=3), st.lists(small, min_size=3, max_size=3), small, small)
 def test_forms_compute_what_they_stand_for(a: list[int], b: list[int], x: int, y: int) -> None:
     s = Symbols()
-    u, v = s.unroll((0, 1)), s.unroll((0, 1))
+    u, v = s.unroll(range(2)), s.unroll(range(2))
     ids = [f.terms[0][0].id for f in (u, v)]
 
     def form(c: list[int]) -> Lin:
