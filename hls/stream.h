@@ -51,17 +51,21 @@ template <class C> void gearbox(hls::stream<typename C::In> &in, hls::stream<typ
 convert:
     for (int i = 0; i < C::ITERATIONS; ++i) {
 #pragma HLS PIPELINE II=1
-        if (count < C::B && reads < C::READS) {
+        // Both decisions from the registers alone: deciding to give after counting what was taken would not fit one cycle.
+        const bool take = count < C::B && reads < C::READS;
+        const bool full = take ? count >= C::B - C::A : count >= C::B;
+        const bool last = take ? reads == C::READS - 1 : reads == C::READS;
+        const bool give = writes < C::WRITES && (full || last);
+        if (take) {
             const typename C::In beat = in.read();
         fill:
             for (int l = 0; l < C::A; ++l) {
 #pragma HLS UNROLL
                 held[count + l] = beat.lane[l];
             }
-            count += C::A;
             ++reads;
         }
-        if (writes < C::WRITES && (count >= C::B || reads == C::READS)) {
+        if (give) {
             typename C::Out beat;
         drain:
             for (int l = 0; l < C::B; ++l) {
@@ -73,10 +77,12 @@ convert:
 #pragma HLS UNROLL
                 held[l] = held[l + C::B];
             }
-            count = count >= C::B ? count - C::B : 0;
             ++writes;
             out.write(beat);
         }
+        const int kept = take ? (full ? count + (C::A - C::B) : 0) : (full ? count - C::B : 0);
+        const int more = take ? count + C::A : count;
+        count = give ? kept : more;
     }
 }
 

@@ -153,7 +153,7 @@ def heads(la: Layer) -> dict[int, list[Head]]:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer, ultra: bool, uram: bool) -> tuple[Option, ...]:
+def layer_options(la: Layer, ultra: bool) -> tuple[Option, ...]:
     """Every undominated legal folding."""
     found: list[Option] = []
     packed = mac.packing(la.weights, la.x_range, mac.wide_port(ultra)) is not None
@@ -165,7 +165,7 @@ def layer_options(la: Layer, ultra: bool, uram: bool) -> tuple[Option, ...]:
             nf, sf = la.outputs // pe, la.inputs * la.kernel // simd
             memories: list[Storage] = ["lutram"]
             if la.groups * nf * sf > 16:
-                memories += ["bram", "uram"] if uram else ["bram"]
+                memories.append("bram")  # UltraRAM has no initial contents (AMD UG573): no place for constants
             stores = [(m, weight_cost(la, pe, simd, m)) for m in memories]
             fronts = [(h, h.cost + feed_cost(la, pe, simd, h.beat)) for h in choices]
             for mult in mults:
@@ -181,7 +181,7 @@ def layer_options(la: Layer, ultra: bool, uram: bool) -> tuple[Option, ...]:
 
 
 def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
-    return layer_options(layer(graph, node), board.ultrascale, board.available.uram > 0)
+    return layer_options(layer(graph, node), board.ultrascale)
 
 
 def arranged(op: Conv | Dense, mode: str, lanes: int) -> IntArray:

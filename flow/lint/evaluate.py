@@ -176,16 +176,18 @@ class Evaluator:
                 continue
             self.access(place, name, index, line, False)
             form = self.symbols.interned("load", name, now.form, *(i.form for i in index))
-            late = merged(now.delay, *(i.delay for i in index))
-            vals.append(Val(form, merged(late, plus=self.fetch(name, index))))
+            # A word that was written can be read one clock edge later, not at the same one.
+            kept = merged(now.delay, plus=self.period if self.is_memory(name) else 0.0)
+            late = merged(kept, *(i.delay for i in index), plus=self.fetch(name, index))
+            vals.append(Val(form, late))
         if len(vals) == 1:
             return vals[0]
         return self.unknown(*vals)
 
     def fetch(self, name: Name, index: tuple[Val, ...]) -> float:
-        """Time from address to data."""
+        """Time from address to data; that the address waits for a clock edge is left out, as waiting may be nothing."""
         if self.is_memory(name):
-            return self.period + self.delays.of("memory", 1)
+            return self.delays.of("memory", 1)
         return 0.0 if all(self.symbols.constant(i.form) for i in index) else self.delays.of("select", 1)
 
     def write(self, place: Place, val: Val, line: int) -> None:

@@ -17,6 +17,9 @@ from flow.ir.graph import Graph
 from flow.mapping.choose import Stages, cheapest, choose, stages
 
 
+GOOD_GAP = 0.1  # a first answer this close to its bound is taken
+
+
 @dataclass(frozen=True)
 class Goal:
     """What to optimise ("throughput", "latency" or "area") under which limits."""
@@ -49,7 +52,33 @@ def solve(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float
     started = time.perf_counter()
     budget = cost.share(board, goal.max_utilisation)
     options = [blocks.options(graph, n, board) for n in graph.nodes]
-    # Converters, FIFOs and control come on top of the stages: reserve for them, and more when that was short.
+    first = _reserved(graph, board, goal, clock, options, budget, started)
+    if isinstance(first, Design) and first.bound.gap <= GOOD_GAP:
+        return _check(first, goal)
+    second = _by_interval(graph, board, goal, clock, options, budget, started)
+    found = second if isinstance(second, Design) and not _better(first, second, goal) else first
+    return _check(found, goal) if isinstance(found, Design) else found
+
+
+def _better(a: Design | NoFit, b: Design, goal: Goal) -> bool:
+    """Whether ``a`` is at least as good as ``b`` for the goal."""
+    if isinstance(a, NoFit):
+        return False
+    if goal.objective == "area":
+        limit = np.maximum(np.array(a.available.tuple, float), 1)
+        shares = [float((np.array(cost.resources(d.netlist).tuple) / limit).max()) for d in (a, b)]
+        return shares[0] <= shares[1]
+    return timing.slowest(a.netlist) <= timing.slowest(b.netlist)
+
+
+def _reserved(
+    graph: Graph, board: Board, goal: Goal, clock: float, options: list[tuple[Option, ...]], budget: Resources,
+    started: float,
+) -> Design | NoFit:  # fmt: skip
+    """Converters, FIFOs and control come on top of the stages: reserve for them, and more when that was short.
+
+    Quick, and right when they are small beside the budget.
+    """
     reserve = Resources()
     for _ in range(8):
         s = stages(options, minus(budget, reserve))
@@ -60,13 +89,61 @@ def solve(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float
         used = cost.resources(design.netlist)
         over = excess(used, budget)
         if not over:
-            return _check(design, goal)
+            return design
         chosen = [s.options[i][k] for i, k in enumerate(found)]
         overhead = minus(used, total(chosen))
         reserve = Resources(
             *(max(a, b + b // 20 + 1) if b else a for a, b in zip(reserve.tuple, overhead.tuple, strict=True))
         )
     return NoFit(over)
+
+
+def _by_interval(
+    graph: Graph, board: Board, goal: Goal, clock: float, options: list[tuple[Option, ...]], budget: Resources,
+    started: float,
+) -> Design | NoFit:  # fmt: skip
+    """Binary search over intervals, what comes on top of the stages measured anew at each.
+
+    For small budgets, where FIFOs and converters of a fast design say nothing about those of a slow one.
+    """
+    whole = stages(options, budget)
+    candidates = intervals(whole, floor_cycles(graph, board, clock))
+    if goal.min_fps:
+        candidates = candidates[candidates <= max(clock * 1e6 / goal.min_fps - 1, candidates[:1].sum())]
+    best: Design | None = None
+    low, high = 0, len(candidates) - 1
+    while low <= high:
+        mid = (low + high) // 2 if best is not None or low else high
+        design = _at_interval(graph, board, clock, options, budget, int(candidates[mid]), started)
+        if design is None:
+            if best is None and mid == high:
+                break
+            low = mid + 1
+        else:
+            best, high = design, mid - 1
+    return best or NoFit(())
+
+
+def _at_interval(
+    graph: Graph, board: Board, clock: float, options: list[tuple[Option, ...]], budget: Resources, interval: int,
+    started: float,
+) -> Design | None:  # fmt: skip
+    """A design of at most ``interval`` cycles that fits, or None when three corrections of the reserve find none."""
+    reserve = Resources()
+    for _ in range(4):
+        s = stages(options, minus(budget, reserve))
+        choice = cheapest(s, interval) or choose(s, interval).choice
+        if choice is None:
+            return None
+        design = _design(graph, board, clock, s, choice, budget, options, started)
+        used = cost.resources(design.netlist)
+        if not excess(used, budget):
+            return design
+        overhead = minus(used, total([s.options[i][k] for i, k in enumerate(choice)]))
+        if overhead == reserve:
+            return None
+        reserve = overhead
+    return None
 
 
 def minus(a: Resources, b: Resources) -> Resources:

@@ -357,7 +357,7 @@ DEFECTS = (
         "static int turns;\ntemplate <class C> void gearbox(",
         TOP,
         (),
-        (("            count += C::A;\n", "            count += C::A;\n            turns = count;\n"),),
+        (("            ++reads;\n", "            ++reads;\n            turns = reads;\n"),),
     ),
     # memories and time
     plumb(

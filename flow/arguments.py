@@ -1,0 +1,122 @@
+"""The command line's grammar: every command, option, default and range."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+
+from flow import __version__
+
+
+def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.ArgumentParser:
+    """The whole command line; ``commands`` gives the function of each command's name."""
+    top = argparse.ArgumentParser(prog="flow", description="Search networks and FPGA accelerators together.")
+    top.add_argument("--version", action="version", version=f"coexplore {__version__}")
+    groups = top.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        p = groups.add_parser(name, help=text, description=text)
+        p.set_defaults(run_command=commands[name])
+        p.add_argument("--json", action="store_true", help="JSON on standard output")
+        return p
+
+    _search_arguments(command("search", "search (network, accelerator) pairs for a board"))
+    p = command("resume", "go on with an interrupted search")
+    p.add_argument("folder", metavar="RUN")
+    p = command("report", "write a run's report.html again")
+    p.add_argument("folder", metavar="RUN")
+    p.add_argument("--open", action="store_true", help="open it in a browser")
+    p = command("runs", "list search runs")
+    p.add_argument("root", nargs="?", default="runs")
+    for name, text in (
+        ("compile", "compile an ONNX model to an HLS project"),
+        ("estimate", "estimate an ONNX model on a board"),
+    ):
+        p = command(name, text)
+        _mapping_arguments(p)
+        if name == "compile":
+            p.add_argument("--out", required=True, metavar="DIR")
+    p = command("csim", "C-simulate a compiled project against onnxruntime")
+    p.add_argument("folder", metavar="DIR")
+    p.add_argument("--inputs", metavar="X.npy", help="images; random ones without")
+    p.add_argument("--images", type=positive, help="how many (100 random ones, or all of --inputs)")
+    p.add_argument("--seed", type=int, default=0, help="of the random images")
+    p.add_argument("--ap-types", action="store_true", help="Xilinx's ap_int types instead of native integers (slower)")
+    p = command("lint", "check that a compiled project is synthesizable, without a vendor tool")
+    p.add_argument("folder", metavar="DIR")
+    p = command("simulate", "simulate a compiled project cycle by cycle, FIFOs finite")
+    p.add_argument("folder", metavar="DIR")
+    p.add_argument("--images", type=positive, help="how many; until the interval is proved steady without")
+    p.add_argument("--depth", action="append", default=[], metavar="FIFO=BEATS", help="another depth; may be repeated")
+    p.add_argument("--minimise", action="store_true", help="find the smallest depths that keep the interval, use them")
+    p.add_argument("--pipeline", default="flushing", choices=["flushing", "stalling"], help="what a starved loop does")
+    p = command("synth", "synthesise a compiled project with an installed HLS tool")
+    p.add_argument("folder", metavar="DIR")
+    p.add_argument("--toolchain", default="auto")
+    p.add_argument("--impl", action="store_true", help="also run Vivado's implementation")
+    p.add_argument("--timeout", type=float, default=7200.0, metavar="SECONDS")
+    p = command("parse", "read HLS and Vivado reports")
+    p.add_argument("reports", nargs="+", metavar="REPORT")
+    command("boards", "boards and what they offer")
+    command("blocks", "hardware blocks")
+    command("doctor", "what is installed and what is missing")
+    return top
+
+
+def positive(text: str) -> int:
+    n = int(text)
+    if n < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return n
+
+
+def above_zero(text: str) -> float:
+    if not 0 < float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above zero")
+    return float(text)
+
+
+def _search_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--board", default="zcu102", help="name or TOML file")
+    p.add_argument(
+        "--space",
+        default="default",
+        help="search space: default, nas-bench-201, fbnet-22, mobilenet, nahas, ... or a .py file",
+    )
+    p.add_argument("--data", default="digits", help="digits, fashion-mnist, cifar10")
+    p.add_argument("--data-dir", help="where the data set lies")
+    p.add_argument(
+        "--strategy",
+        default="nsga2",
+        help="nsga2, evolution, random, local, moead, reinforce, ppo, bayes, tpe, shrinking, or a .py file",
+    )
+    p.add_argument("--mode", default="joint", choices=["joint"])
+    p.add_argument("--trials", type=positive, default=240, help="joint candidates to propose and estimate")
+    p.add_argument("--time", default="5m", help="limit, for example 20m")
+    p.add_argument("--max-latency-ms", type=above_zero)
+    p.add_argument("--min-fps", type=above_zero)
+    p.add_argument("--max-utilisation", type=above_zero, default=0.8, help="share of each resource that may be used")
+    p.add_argument("--bits", default="4,6,8", help="bit widths: weights|activations, for example 8|4,8 or 2-8")
+    p.add_argument("--clock-mhz", type=above_zero, help="the board's default without")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--run", metavar="DIR", help="run folder; runs/BOARD-NNN without")
+    p.add_argument("--workers", type=positive, default=default_workers(), help="worker processes: one a core")
+    p.add_argument("--toolchain", default="auto", help="auto, none, vitis_hls, vivado_hls, vitis-run")
+    p.add_argument("--front-size", type=positive, default=10, help="most points on the final front")
+
+
+def default_workers() -> int:
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _mapping_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("model", metavar="MODEL.onnx")
+    p.add_argument("--board", required=True, help="name or TOML file")
+    p.add_argument("--calibration", metavar="X.npy", help="float32 images (N, C, H, W) for post-training quantisation")
+    p.add_argument("--bits", default="8", help="weights|activations of post-training quantisation")
+    p.add_argument("--objective", default="throughput", choices=["throughput", "latency", "area"])
+    p.add_argument("--min-fps", type=above_zero)
+    p.add_argument("--max-latency-ms", type=above_zero)
+    p.add_argument("--max-utilisation", type=above_zero, default=0.8, help="share of each resource that may be used")
+    p.add_argument("--clock-mhz", type=above_zero, help="the board's default without")
