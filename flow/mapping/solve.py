@@ -16,8 +16,7 @@ from flow.design import Bound, Design, Folding, Netlist, Option, Violation, exce
 from flow.ir.graph import Graph
 from flow.mapping.choose import Stages, cheapest, choose, stages
 
-
-GOOD_GAP = 0.1  # a first answer this close to its bound is taken
+GOOD_GAP = 0.25  # a first answer this close to its bound is taken
 
 
 @dataclass(frozen=True)
@@ -53,22 +52,14 @@ def solve(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float
     budget = cost.share(board, goal.max_utilisation)
     options = [blocks.options(graph, n, board) for n in graph.nodes]
     first = _reserved(graph, board, goal, clock, options, budget, started)
-    if isinstance(first, Design) and first.bound.gap <= GOOD_GAP:
+    if isinstance(first, Design) and (first.bound.gap <= GOOD_GAP or goal.objective != "throughput"):
         return _check(first, goal)
-    second = _by_interval(graph, board, goal, clock, options, budget, started)
-    found = second if isinstance(second, Design) and not _better(first, second, goal) else first
-    return _check(found, goal) if isinstance(found, Design) else found
-
-
-def _better(a: Design | NoFit, b: Design, goal: Goal) -> bool:
-    """Whether ``a`` is at least as good as ``b`` for the goal."""
-    if isinstance(a, NoFit):
-        return False
-    if goal.objective == "area":
-        limit = np.maximum(np.array(a.available.tuple, float), 1)
-        shares = [float((np.array(cost.resources(d.netlist).tuple) / limit).max()) for d in (a, b)]
-        return shares[0] <= shares[1]
-    return timing.slowest(a.netlist) <= timing.slowest(b.netlist)
+    picked = _by_interval(graph, board, goal, clock, options, budget)
+    if picked is None:
+        return _check(first, goal) if isinstance(first, Design) else first
+    second = _design(graph, board, clock, picked, budget, options, started)
+    faster = isinstance(first, NoFit) or timing.slowest(second.netlist) < timing.slowest(first.netlist)
+    return _check(second if faster or isinstance(first, NoFit) else first, goal)
 
 
 def _reserved(
@@ -85,12 +76,12 @@ def _reserved(
         found = _search(graph, board, goal, clock, s)
         if isinstance(found, NoFit):
             return least(options, budget, found, reserve)
-        design = _design(graph, board, clock, s, found, budget, options, started)
+        chosen = [s.options[i][k] for i, k in enumerate(found)]
+        design = _design(graph, board, clock, chosen, budget, options, started)
         used = cost.resources(design.netlist)
         over = excess(used, budget)
         if not over:
             return design
-        chosen = [s.options[i][k] for i, k in enumerate(found)]
         overhead = minus(used, total(chosen))
         reserve = Resources(
             *(max(a, b + b // 20 + 1) if b else a for a, b in zip(reserve.tuple, overhead.tuple, strict=True))
@@ -99,48 +90,43 @@ def _reserved(
 
 
 def _by_interval(
-    graph: Graph, board: Board, goal: Goal, clock: float, options: list[tuple[Option, ...]], budget: Resources,
-    started: float,
-) -> Design | NoFit:  # fmt: skip
-    """Binary search over intervals, what comes on top of the stages measured anew at each.
+    graph: Graph, board: Board, goal: Goal, clock: float, options: list[tuple[Option, ...]], budget: Resources
+) -> list[Option] | None:
+    """Options found by binary search over intervals, what comes on top of the stages measured anew at each.
 
     For small budgets, where FIFOs and converters of a fast design say nothing about those of a slow one.
     """
-    whole = stages(options, budget)
-    candidates = intervals(whole, floor_cycles(graph, board, clock))
-    if goal.min_fps:
-        candidates = candidates[candidates <= max(clock * 1e6 / goal.min_fps - 1, candidates[:1].sum())]
-    best: Design | None = None
+    candidates = intervals(stages(options, budget), floor_cycles(graph, board, clock))
+    best: list[Option] | None = None
     low, high = 0, len(candidates) - 1
+    mid = high  # the slowest first: when it does not fit, nothing does
     while low <= high:
-        mid = (low + high) // 2 if best is not None or low else high
-        design = _at_interval(graph, board, clock, options, budget, int(candidates[mid]), started)
-        if design is None:
-            if best is None and mid == high:
-                break
-            low = mid + 1
+        picked = _at_interval(graph, board, options, budget, int(candidates[mid]))
+        if picked is not None:
+            best, high = picked, mid - 1
+        elif best is None:
+            return None
         else:
-            best, high = design, mid - 1
-    return best or NoFit(())
+            low = mid + 1
+        mid = (low + high) // 2
+    return best
 
 
 def _at_interval(
-    graph: Graph, board: Board, clock: float, options: list[tuple[Option, ...]], budget: Resources, interval: int,
-    started: float,
-) -> Design | None:  # fmt: skip
-    """A design of at most ``interval`` cycles that fits, or None when three corrections of the reserve find none."""
+    graph: Graph, board: Board, options: list[tuple[Option, ...]], budget: Resources, interval: int
+) -> list[Option] | None:
+    """Options of at most ``interval`` cycles that fit with all that joins them; None when corrections find none."""
     reserve = Resources()
     for _ in range(4):
         s = stages(options, minus(budget, reserve))
         choice = cheapest(s, interval) or choose(s, interval).choice
         if choice is None:
             return None
-        design = _design(graph, board, clock, s, choice, budget, options, started)
-        used = cost.resources(design.netlist)
+        picked = [s.options[i][k] for i, k in enumerate(choice)]
+        used = cost.resources(_realised(graph, board, picked))
         if not excess(used, budget):
-            return design
-        overhead = minus(used, total([s.options[i][k] for i, k in enumerate(choice)]))
-        if overhead == reserve:
+            return picked
+        if (overhead := minus(used, total(picked))) == reserve:
             return None
         reserve = overhead
     return None
@@ -225,16 +211,20 @@ def bound(s: Stages, candidates: np.ndarray, reached: int, started: float) -> Bo
 
 
 def _design(
-    graph: Graph, board: Board, clock: float, s: Stages, choice: tuple[int, ...], budget: Resources,
+    graph: Graph, board: Board, clock: float, picked: list[Option], budget: Resources,
     options: list[tuple[Option, ...]], started: float,
 ) -> Design:  # fmt: skip
-    picked = [s.options[i][k] for i, k in enumerate(choice)]
+    net = _realised(graph, board, picked)
     foldings = {n.id: o.folding for n, o in zip(graph.nodes, picked, strict=True)}
-    net = realise(graph, board, foldings, max(o.cycles for o in picked))
     whole = stages(options, budget)
     candidates = intervals(whole, floor_cycles(graph, board, clock))
     reached = timing.slowest(net)
     return Design(graph, board, clock, foldings, net, bound(whole, candidates, reached, started), budget)
+
+
+def _realised(graph: Graph, board: Board, picked: list[Option]) -> Netlist:
+    foldings = {n.id: o.folding for n, o in zip(graph.nodes, picked, strict=True)}
+    return realise(graph, board, foldings, max(o.cycles for o in picked))
 
 
 def realise(graph: Graph, board: Board, foldings: dict[str, Folding], interval: int) -> Netlist:
