@@ -268,15 +268,9 @@ def simulation_text(result: Any) -> str:
 
 
 def synth(a: argparse.Namespace) -> Answer:
-    from flow.toolchain import vendor
+    from flow.toolchain import synthesis
 
-    folder = Path(a.folder)
-    tool = vendor.choose(a.toolchain)
-    if tool is None:
-        raise ValueError(
-            "no HLS tool on PATH (vitis-run, vitis_hls, vivado_hls): install one, or stay with the estimate"
-        )
-    found = [r.json() for r in vendor.synthesise(tool, folder, a.timeout, impl=a.impl)]
+    found = synthesis.reports(Path(a.folder), a.toolchain, a.block, a.timeout, a.impl)
     emit(a, found, lambda: "\n".join(json.dumps(r) for r in found))
     return 0
 
