@@ -132,7 +132,8 @@ def random_draft(seed: int, layers: int = 5) -> Draft:
         stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
         pads = tuple(int(rng.integers(0, k)) for k in (kernel[0], kernel[1], kernel[0], kernel[1]))
         if kind == "conv":
-            dil = tuple(int(rng.integers(1, 3)) if k > 1 and 2 * (k - 1) < n else 1 for k, n in zip(kernel, (h, w)))
+            pairs = zip(kernel, (h, w), strict=True)
+            dil = tuple(int(rng.integers(1, 3)) if k > 1 and 2 * (k - 1) < n else 1 for k, n in pairs)
             x = d.conv(x, int(rng.choice([2, 3, 4, 6, 8])), kernel, stride=stride, pads=pads, dilation=dil, **formats)
         elif kind == "pointwise":
             x = d.conv(x, int(rng.choice([2, 4, 6])), 1, **formats)

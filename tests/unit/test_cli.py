@@ -18,7 +18,7 @@ from flow.ir import emit
 from tests import networks
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = sorted(cli.parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr]
+COMMANDS = sorted(cli.parser(cli.COMMANDS)._subparsers._group_actions[0].choices)  # type: ignore[union-attr]
 HEAVY = ("numpy", "torch", "onnx", "onnxruntime", "jinja2", "networkx", "scipy", "hls4ml", "mlxtend", "clang")
 
 
