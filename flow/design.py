@@ -12,7 +12,7 @@ from flow.fixed import IntArray, Quant
 from flow.ir.graph import Graph, digest_of
 
 Multiplier = Literal["lut", "dsp", "packed"]
-Storage = Literal["lutram", "bram", "uram"]
+Storage = Literal["lutram", "bram"]
 
 
 class Folding(NamedTuple):
@@ -20,8 +20,7 @@ class Folding(NamedTuple):
 
     ``pe`` output lanes, ``simd`` inputs a cycle for each of them, ``lanes`` channels a beat of the input window,
     ``window`` "none", "serial" (one kernel position a beat) or "parallel" (the whole window a beat), ``mult`` where
-    multipliers go ("lut", "dsp" or "packed": two products a DSP), ``memory`` where weights go ("lutram", "bram" or
-    "uram").
+    multipliers go ("lut", "dsp" or "packed": two products a DSP), ``memory`` where weights go ("lutram" or "bram").
     """
 
     pe: int = 1
@@ -66,7 +65,7 @@ class Memory:
     data: IntArray
     bits: int
     signed: bool
-    impl: str  # lutram | bram | uram | registers
+    impl: str  # lutram | bram | registers
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,8 @@ class Draft:
         return ident
 
     def conv(
-        self, x: str, out: int, kernel: int | tuple[int, int] = 3, *, stride=(1, 1), pads=None, dilation=(1, 1), groups=1,
-        weight_bits=8, bits=8, signed=False, per_channel=False,
+        self, x: str, out: int, kernel: int | tuple[int, int] = 3, *, stride=(1, 1), pads=None, dilation=(1, 1),
+        groups=1, weight_bits=8, bits=8, signed=False, per_channel=False,
     ) -> str:  # fmt: skip
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
         t = self.tensors[x]

@@ -142,7 +142,7 @@ def test_the_cases_cover_every_block_window_multiplier_and_memory() -> None:
     for case in drawn().values():
         for node in case.design.graph.nodes:
             seen |= choices(blocks.block(node.op).__name__.rsplit(".", 1)[-1], case.design.foldings[node.id])
-    wanted = {("conv", m) for m in ("lut", "dsp", "packed", "lutram", "bram", "uram")}
+    wanted = {("conv", m) for m in ("lut", "dsp", "packed", "lutram", "bram")}
     wanted |= {("depthwise", m) for m in ("lut", "dsp", "lutram", "bram")}
     for block in ("conv", "depthwise", "pool"):
         wanted |= {(block, "serial", "whole"), (block, "parallel", "sliced"), (block, "parallel", "whole")}
