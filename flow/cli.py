@@ -259,7 +259,7 @@ def depth_of(text: str) -> tuple[str, int]:
 
 def simulation_text(result: Any) -> str:
     if result.deadlock:
-        return f"deadlock: {result.deadlock}"
+        return str(result.deadlock)
     rows = [{"fifo": n, "depth": result.depths[n], "most beats": m} for n, m in result.max_occupancy.items()]
     return (
         f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} cycles, {result.images} images, "
