@@ -123,7 +123,7 @@ class Study:
         self.spent = sum(float(r.get("elapsed", 0)) for r in archive.of("time"))
 
     def elapsed(self) -> float:
-        """Seconds worked on this run, earlier sessions counted."""
+        """Seconds worked on this run, earlier starts counted."""
         return self.spent + time.monotonic() - self.started
 
     def note(self, text: str) -> None:
