@@ -324,6 +324,23 @@ def doctor(a: argparse.Namespace) -> Answer:
     return 0 if all(r["state"] != "missing" or not r["needed"] for r in rows) else 1
 
 
+def bench(a: argparse.Namespace) -> Answer:
+    from flow import bench as benchmarks
+
+    if not a.name:
+        rows = [{"benchmark": name, "what": text} for name, text in benchmarks.names().items()]
+        emit(a, rows, lambda: table(rows))
+        return 0
+    found = []
+    for title, rows in benchmarks.load(a.name)(a.arguments):
+        found.append({"title": title, "rows": rows})
+        if not a.json:
+            print(f"{title}\n{table(rows)}\n", flush=True)
+    if a.json:
+        print(json.dumps(found))
+    return 0
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Columns padded to their widest cell."""
     if not rows:
@@ -347,6 +364,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "parse": parse,
     "boards": boards,
     "blocks": blocks,
+    "bench": bench,
     "doctor": doctor,
 }
 

@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("search", "archive", "front", "workers"),
     ("report",),
     ("tasks", "study", "explore", "conclude", "results", "run"),
-    ("arguments", "cli"),
+    ("arguments", "bench", "cli"),
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 # Packages that are slow to import or optional -> the units that may import them.
