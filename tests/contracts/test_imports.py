@@ -18,6 +18,7 @@ FLOW = ROOT / "flow"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("fixed", "board", "files", "config"),
     ("cost",),
+    ("published",),
     ("ir",),
     ("design",),
     ("blocks",),
