@@ -18,10 +18,10 @@ from onnx import NodeProto, helper
 
 from flow.fixed import IntArray, Quant, Requant, bits_for
 from flow.ir import scales
-from flow.ir.emit import NAME_KEY
 from flow.ir.graph import Node, Tensor
 from flow.ir.onnx_file import ModelError, node_label, shown
 from flow.ir.ops import Op, Pool, Shape
+from flow.ir.writer import NAME_KEY
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 The activation format is the tightest that storage type, Clip and Relu in front of the QuantizeLinear allow.  Scales
 that are powers of two give exactly what ONNX Runtime computes.  Other scales become an integer multiplier and shift
 (`flow.ir.scales`), and a float bias is rounded to the accumulator's scale, ties to even: there the graph is the
-specification, and `notes` says so.  Operators are added one at a time: a function in a module of REGISTERED.
+specification, and `notes` says so.  Operators are added one at a time: a function in `flow.ir.operators`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from flow.fixed import IntArray, Quant, bits_for
-from flow.ir import onnx_ops, onnx_shapes, scales
+from flow.ir import operators, scales
 from flow.ir.graph import Graph, Node, Tensor
 from flow.ir.importer import (
     OPERATORS,
@@ -34,7 +34,6 @@ from flow.ir.importer import (
 )
 from flow.ir.onnx_file import DOMAINS, ModelError, shown
 
-REGISTERED = (onnx_ops, onnx_shapes)  # modules whose import fills OPERATORS
 LIMITS = {
     **{np.dtype(t): (int(np.iinfo(t).min), int(np.iinfo(t).max)) for t in (np.int8, np.uint8, np.int16, np.uint16)},
     np.dtype(np.int32): (-(1 << 31), (1 << 31) - 1),
@@ -66,6 +65,7 @@ def notes(model: ModelProto) -> tuple[str, ...]:
 
 def loaded(model: ModelProto) -> tuple[Graph, tuple[str, ...]]:
     """`load` and `notes` in one pass."""
+    operators.load()
     graph = model.graph
     values: dict[str, Value] = {t.name: Constant(numpy_helper.to_array(t)) for t in graph.initializer}
     inputs = [i for i in graph.input if i.name not in values]

@@ -1,0 +1,202 @@
+"""Conv, Gemm and MatMul with constant weights."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto
+
+from flow.fixed import IntArray, Quant, Requant
+from flow.ir import scales
+from flow.ir.graph import Node
+from flow.ir.importer import (
+    Constant,
+    Importer,
+    Parameter,
+    Pending,
+    Real,
+    Value,
+    attributes,
+    label,
+    operator,
+    refusal,
+)
+from flow.ir.operators.windows import shaped, window
+from flow.ir.ops import Conv, Dense, Op, dot_range
+from flow.ir.writer import Range, Writer, emitter, finish, real_input
+
+MAX_BIAS = 1 << 31  # ONNX stores biases in 32 bits
+
+
+@operator("Conv")
+def conv(importer: Importer, node: NodeProto) -> Value:
+    value, tensor = importer.real(node, 0, rank=4)
+    weight = parameter(importer, node, 1)
+    if weight.values.ndim != 4:
+        raise refusal(node, f"its weight has {weight.values.ndim} dimensions; 2-D convolutions are supported")
+    kernel = tuple(int(k) for k in weight.values.shape[2:])
+    if tuple(attributes(node).get("kernel_shape", kernel)) != kernel:
+        raise refusal(node, f"kernel_shape contradicts its weight {weight.values.shape}; export again")
+    place = window(importer, node, tensor.shape, kernel)
+    groups, zero = attributes(node).get("group", 1), tensor.quant.zero
+    if len(weight.scale) > 1 and weight.axis != 0:
+        raise refusal(node, "weight scales lie along another axis than the output channel; quantise along axis 0")
+
+    def build(requant: Requant, bias: IntArray) -> Op:
+        return Conv(
+            weight.values, bias, requant, place["stride"], place["pads"], place["dilation"], groups, pad_value=zero
+        )
+
+    given = importer.optional(node, 2)
+    return linear(importer, node, value, weight, build, given)
+
+
+def linear(
+    importer: Importer, node: NodeProto, value: Real, weight: Parameter, build: Any, bias: Value | None
+) -> Pending:
+    """The pending operator of ``build(requant, bias)`` with integer bias: the zero point's share is subtracted."""
+    tensor = importer.tensors[value.tensor]
+    channels = weight.values.shape[0]
+    step = tuple(scales.fraction(tensor.quant.scale) * s for s in weight.scale)
+    share = tensor.quant.zero * weight.values.reshape(channels, -1).sum(1)
+
+    def pending(terms: IntArray, rebias: Any) -> Pending:
+        shape = shaped(node, build(Requant((0,), 0, 0), terms - share), [tensor.shape])
+        rank = 2 if node.op_type in ("Gemm", "MatMul") else 4
+        return Pending(
+            label(node),
+            node.op_type,
+            (value.tensor,),
+            shape,
+            rank,
+            step,
+            lambda r: build(r, terms - share),
+            rebias=rebias,
+        )
+
+    def rebiased(extra: Constant | Parameter) -> Pending:
+        return pending(bias_terms(importer, node, extra, step, channels), None)
+
+    if bias is None:
+        return pending(np.zeros(channels, np.int64), rebiased)
+    return pending(bias_terms(importer, node, bias, step, channels), None)
+
+
+def bias_terms(importer: Importer, node: NodeProto, bias: Value, step: tuple[Fraction, ...], channels: int) -> IntArray:
+    """A bias in accumulator units.  Integers at the accumulator's scale stay; others are rounded, ties to even."""
+    if not isinstance(bias, (Constant, Parameter)):
+        raise refusal(node, "its bias is computed; store it as a constant")
+    steps = step * channels if len(step) == 1 else step
+    values = bias.values.reshape(-1)
+    if len(values) == 1:
+        values = np.repeat(values, channels)
+    if len(values) != channels:
+        raise refusal(node, f"{len(values)} biases for {channels} channels; export again")
+    units = [Fraction(1)] * channels
+    if isinstance(bias, Parameter):
+        units = list(bias.scale * channels if len(bias.scale) == 1 else bias.scale)
+    out, rounded = [], False
+    for v, unit, s in zip(values, units, steps, strict=True):
+        exact = Fraction(float(v)) if values.dtype.kind == "f" else int(v) * unit
+        # A stored scale is the float32 product of two scales: the same but for its rounding.
+        term = int(v) if values.dtype.kind != "f" and abs(unit / s - 1) < Fraction(1, 1 << 20) else round(exact / s)
+        rounded |= term * s != exact and abs(unit / s - 1) >= Fraction(1, 1 << 20)
+        if abs(term) >= MAX_BIAS:
+            raise refusal(node, "a bias exceeds 32 bits of its accumulator; quantise with larger scales")
+        out.append(term)
+    if rounded:
+        importer.notes.append(f"{label(node)}: bias rounded to its accumulator's scale")
+    return np.array(out, np.int64)
+
+
+def parameter(importer: Importer, node: NodeProto, k: int) -> Parameter:
+    value = importer.value(node, k)
+    if isinstance(value, Parameter):
+        return value
+    what = "float" if isinstance(value, Constant) else "computed"
+    raise refusal(
+        node, f"its weight is {what}; store integers with DequantizeLinear, or compile the float model with calibration"
+    )
+
+
+@operator("Gemm", "MatMul")
+def gemm(importer: Importer, node: NodeProto) -> Value:
+    a = attributes(node)
+    if a.get("transA") or a.get("alpha", 1.0) != 1.0 or a.get("beta", 1.0) != 1.0:
+        raise refusal(node, "transA, alpha and beta are not supported; fold them into the weights")
+    value, tensor = importer.real(node, 0, rank=2)
+    weight = parameter(importer, node, 1)
+    if weight.values.ndim != 2:
+        raise refusal(node, "its weight is no matrix; use MatMul with a constant matrix")
+    if not a.get("transB"):
+        weight = Parameter(weight.values.T, weight.scale, 1 - weight.axis)
+    if len(weight.scale) > 1 and weight.axis != 0:
+        raise refusal(node, "weight scales lie along the input channels; quantise per output channel or per tensor")
+    if weight.values.shape[1] != np.prod(tensor.shape):
+        raise refusal(node, f"weights {weight.values.shape} do not fit {np.prod(tensor.shape)} inputs; export again")
+    cube = weight.values.reshape(-1, *tensor.shape)
+
+    def build(requant: Requant, bias: IntArray) -> Op:
+        return Dense(cube, bias, requant)
+
+    return linear(importer, node, value, weight, build, importer.optional(node, 2))
+
+
+def real_bias(op: Conv | Dense, zero: int) -> IntArray:
+    out: IntArray = op.bias + zero * op.weight.reshape(op.weight.shape[0], -1).sum(1)
+    return out
+
+
+def _reach(node: Node, ranges: list[Range], quants: list[Quant]) -> Range:
+    """Zero points subtracted before, not folded into the bias."""
+    op = node.op
+    assert isinstance(op, Conv | Dense)
+    return dot_range(op.weight, real_bias(op, quants[0].zero), min(0, ranges[0][0]), max(0, ranges[0][1]))
+
+
+def _weights(writer: Writer, node: Node, op: Conv | Dense, weight: IntArray) -> list[str]:
+    """Dequantised weight and bias; the weight scales follow from the requantisation."""
+    source, out = (writer.graph.tensors[i].quant for i in (node.inputs[0], node.id))
+    sx, sy = scales.fraction(source.scale), scales.fraction(out.scale)
+    channels = max(len(op.requant.shift), len(op.requant.mult))
+    scale = [float(sy / sx * scales.ratio(op.requant, c) / op.requant.div) for c in range(channels)]
+    bias = real_bias(op, source.zero)
+    if np.abs(bias).max(initial=0) >= 1 << 31:
+        raise ValueError(f"node {node.id}: a bias exceeds 32 bits; quantise with closer scales")
+    for dtype in (np.int8, np.int16, np.int32):
+        info = np.iinfo(dtype)
+        if info.min <= weight.min(initial=0) and weight.max(initial=0) <= info.max:
+            break
+    else:
+        raise ValueError(f"node {node.id}: a weight exceeds 32 bits")
+    acc = [float(sx * Fraction(float(np.float32(s)))) for s in scale]
+    return [
+        writer.parameter(f"{node.id}_weight", weight.astype(dtype), scale),
+        writer.parameter(f"{node.id}_bias", bias.astype(np.int32), acc),
+    ]
+
+
+@emitter(Conv, _reach)
+def _conv(writer: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, Conv)
+    zero = writer.graph.tensors[node.inputs[0]].quant.zero
+    if any(op.pads) and op.pad_value != zero:
+        raise ValueError(f"node {node.id}: padding with {op.pad_value}, but only the zero point {zero} stands for zero")
+    inputs = [real_input(writer, node, 0), *_weights(writer, node, op, op.weight)]
+    shape: dict[str, Any] = {"kernel_shape": op.kernel, "strides": op.stride, "pads": op.pads, "dilations": op.dilation}
+    finish(writer, node, "Conv", inputs, group=op.groups, **shape)
+
+
+@emitter(Dense, _reach)
+def _dense(writer: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, Dense)
+    inputs = [
+        real_input(writer, node, 0, flat=True),
+        *_weights(writer, node, op, op.weight.reshape(len(op.weight), -1)),
+    ]
+    finish(writer, node, "Gemm", inputs, transB=1)
+    writer.flat.add(node.id)

@@ -1,0 +1,53 @@
+"""Windows as ONNX describes them: strides, padding, dilation, automatic padding, rounding up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnx import NodeProto
+
+from flow.ir.importer import (
+    Importer,
+    attributes,
+    refusal,
+)
+from flow.ir.ops import Op, Shape
+
+
+def window(importer: Importer, node: NodeProto, shape: Shape, kernel: tuple[int, ...]) -> dict[str, Any]:
+    """Stride, pads (auto_pad and ceil_mode resolved) and dilation of a window operator over ``shape``.
+
+    ``ceil`` is true when ceil_mode adds positions that the pads of the file do not cover.
+    """
+    a = attributes(node)
+    if len(kernel) != 2:
+        raise refusal(node, f"a {len(kernel)}-dimensional window is not supported; use two dimensions")
+    stride, dilation = tuple(a.get("strides", (1, 1))), tuple(a.get("dilations", (1, 1)))
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    pads = list(a.get("pads", (0, 0, 0, 0)))
+    mode = a.get("auto_pad", b"NOTSET")
+    if mode in (b"SAME_UPPER", b"SAME_LOWER"):
+        total = [max(0, (-(-n // s) - 1) * s + e - n) for n, s, e in zip(shape[1:], stride, extent, strict=True)]
+        small = [t // 2 for t in total]
+        big = [t - t // 2 for t in total]
+        pads = small + big if mode == b"SAME_UPPER" else big + small
+    elif mode == b"VALID":
+        pads = [0, 0, 0, 0]
+    elif mode != b"NOTSET":
+        raise refusal(node, "its auto_pad is unknown; use explicit pads")
+    grown = list(pads)
+    if a.get("ceil_mode"):
+        for k in (0, 1):
+            size = shape[1 + k] + pads[k] + pads[k + 2]
+            count = -(-(size - extent[k]) // stride[k]) + 1
+            if (count - 1) * stride[k] >= shape[1 + k] + pads[k]:
+                count -= 1  # ONNX drops windows that start in the end padding
+            grown[k + 2] = max(pads[k + 2], (count - 1) * stride[k] + extent[k] - shape[1 + k] - pads[k])
+    return {"stride": stride, "pads": tuple(grown), "dilation": dilation, "ceil": grown != pads}
+
+
+def shaped(node: NodeProto, op: Op, inputs: list[Shape]) -> Shape:
+    try:
+        return op.shape(inputs)
+    except ValueError as e:
+        raise refusal(node, f"{e}; export the model again") from None

@@ -1,0 +1,24 @@
+"""Integer operators: each is a frozen value with its own meaning (``evaluate``), shape rule and work (``macs``).
+
+Tensors are ``(C, H, W)``; ``evaluate`` takes and gives batches ``(N, C, H, W)`` of int64.  These definitions are the
+specification that the HLS blocks are judged by, and they are themselves judged by ONNX Runtime.
+"""
+
+from flow.ir.ops.base import Op, Pads, Shape, frozen, window_extent, windows
+from flow.ir.ops.eltwise import Add
+from flow.ir.ops.linear import Conv, Dense, dot_range
+from flow.ir.ops.pool import Pool
+
+__all__ = [
+    "Add",
+    "Conv",
+    "Dense",
+    "Op",
+    "Pads",
+    "Pool",
+    "Shape",
+    "dot_range",
+    "frozen",
+    "window_extent",
+    "windows",
+]

@@ -1,0 +1,119 @@
+"""Operators with weights: convolution and dense layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flow.fixed import IntArray, Requant
+from flow.ir.ops.base import Pads, Shape, frozen, window_extent, windows
+
+
+@dataclass(frozen=True, eq=False)
+class Conv:
+    """2-D convolution. ``weight``: (OC, IC/groups, KH, KW); ``bias``: (OC,) at accumulator scale.
+
+    ``pad_value`` is the integer that padding stands for: the input's zero point.
+    """
+
+    weight: IntArray
+    bias: IntArray
+    requant: Requant
+    stride: tuple[int, int] = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    pad_value: int = 0
+    kind: str = field(default="Conv", init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", frozen(self.weight))
+        object.__setattr__(self, "bias", frozen(self.bias))
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return int(self.weight.shape[2]), int(self.weight.shape[3])
+
+    @property
+    def depthwise(self) -> bool:
+        return self.groups > 1 and self.weight.shape[1] == 1 and self.weight.shape[0] == self.groups
+
+    def shape(self, inputs: list[Shape]) -> Shape:
+        (c, h, w), (kh, kw) = inputs[0], self.kernel
+        oc, icg = self.weight.shape[:2]
+        if icg * self.groups != c or oc % self.groups:
+            raise ValueError(f"weights {self.weight.shape} with {self.groups} groups do not fit {c} input channels")
+        top, left, bottom, right = self.pads
+        oh = window_extent(h, kh, self.stride[0], top, bottom, self.dilation[0])
+        ow = window_extent(w, kw, self.stride[1], left, right, self.dilation[1])
+        if oh < 1 or ow < 1:
+            raise ValueError(f"window {kh}x{kw} does not fit into {h}x{w}")
+        return oc, oh, ow
+
+    def evaluate(self, inputs: list[IntArray]) -> IntArray:
+        x = inputs[0]
+        n, c = x.shape[:2]
+        oc, oh, ow = self.shape([(c, x.shape[2], x.shape[3])])
+        cols = windows(x, self.kernel, self.stride, self.pads, self.dilation, self.pad_value)  # n c kh kw oh ow
+        g, icg = self.groups, c // self.groups
+        # float64 products are exact below 2**53, and accumulators are far smaller: BLAS instead of integer loops.
+        a = cols.reshape(n, g, icg * self.kernel[0] * self.kernel[1], oh * ow).astype(np.float64)
+        b = self.weight.reshape(g, oc // g, -1).astype(np.float64)
+        acc = np.matmul(b[None], a).reshape(n, oc, oh, ow).astype(np.int64)
+        return self.requant.apply(acc + self.bias.reshape(1, -1, 1, 1))
+
+    def macs(self, inputs: list[Shape]) -> int:
+        _, oh, ow = self.shape(inputs)
+        return int(self.weight.size) * oh * ow
+
+    def accumulator(self, ranges: list[tuple[int, int]]) -> tuple[int, int]:
+        lo, hi = ranges[0]
+        if any(self.pads):
+            lo, hi = min(lo, self.pad_value), max(hi, self.pad_value)
+        return dot_range(self.weight, self.bias, lo, hi)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """Fully connected layer over the whole input. ``weight``: (OC, C, H, W); ``bias``: (OC,)."""
+
+    weight: IntArray
+    bias: IntArray
+    requant: Requant
+    kind: str = field(default="Gemm", init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", frozen(self.weight))
+        object.__setattr__(self, "bias", frozen(self.bias))
+
+    def shape(self, inputs: list[Shape]) -> Shape:
+        if tuple(self.weight.shape[1:]) != tuple(inputs[0]):
+            raise ValueError(f"weights {self.weight.shape} do not fit an input of {inputs[0]}")
+        return int(self.weight.shape[0]), 1, 1
+
+    def evaluate(self, inputs: list[IntArray]) -> IntArray:
+        x = inputs[0]
+        flat = self.weight.reshape(self.weight.shape[0], -1).astype(np.float64)
+        acc = (x.reshape(x.shape[0], -1).astype(np.float64) @ flat.T).astype(np.int64) + self.bias
+        return self.requant.apply(acc).reshape(*acc.shape, 1, 1)
+
+    def macs(self, inputs: list[Shape]) -> int:
+        return int(self.weight.size)
+
+    def accumulator(self, ranges: list[tuple[int, int]]) -> tuple[int, int]:
+        return dot_range(self.weight, self.bias, *ranges[0])
+
+
+def dot_range(weight: IntArray, bias: IntArray, lo: int, hi: int) -> tuple[int, int]:
+    """Exact range of every partial sum of ``weight . x + bias`` over all x in ``lo..hi``, the worst channel counted.
+
+    Zero is included: partial sums start there.
+    """
+    flat = weight.reshape(weight.shape[0], -1)
+    up, down = np.maximum(flat, 0).sum(1), np.minimum(flat, 0).sum(1)
+    most = up * max(hi, 0) + down * min(lo, 0)
+    least = up * min(lo, 0) + down * max(hi, 0)
+    return int(min(0, least.min(), (least + np.minimum(bias, 0)).min())), int(
+        max(0, most.max(), (most + np.maximum(bias, 0)).max())
+    )
