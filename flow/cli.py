@@ -69,6 +69,7 @@ def search(a: argparse.Namespace) -> Answer:
         time_s=config.seconds(a.time),
         max_latency_ms=a.max_latency_ms or 0.0,
         min_fps=a.min_fps or 0.0,
+        max_energy_mj=a.max_energy_mj or 0.0,
         max_utilisation=a.max_utilisation,
         weight_bits=weights,
         activation_bits=activations,
@@ -136,7 +137,7 @@ def runs(a: argparse.Namespace) -> Answer:
 def goal(a: argparse.Namespace) -> Any:
     from flow.mapping import Goal
 
-    return Goal(a.objective, a.max_utilisation, a.min_fps, a.max_latency_ms)
+    return Goal(a.objective, a.max_utilisation, a.min_fps, a.max_latency_ms, a.max_energy_mj)
 
 
 def array(path: str, option: str) -> Any:

@@ -171,6 +171,7 @@ def within(study: Study, p: dict[str, Any]) -> bool:
         o["utilisation"] <= limits.max_utilisation
         and o["fps"] >= limits.min_fps
         and o["latency_ms"] <= (limits.max_latency_ms or math.inf)
+        and o.get("energy_mj", 0.0) <= (limits.max_energy_mj or math.inf)
     )
 
 

@@ -28,6 +28,7 @@ class Config:
     time_s: float = 300.0
     max_latency_ms: float = 0.0
     min_fps: float = 0.0
+    max_energy_mj: float = 0.0
     max_utilisation: float = 0.8
     weight_bits: tuple[int, ...] = (4, 6, 8)
     activation_bits: tuple[int, ...] = (4, 6, 8)
@@ -48,7 +49,7 @@ class Config:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give {low} to {high}")
-        for name in ("max_latency_ms", "min_fps"):
+        for name in ("max_latency_ms", "min_fps", "max_energy_mj"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give a positive number")
 

@@ -230,6 +230,8 @@ class Report:
     macs: int
     layers: tuple[LayerReport, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    power: Mapping[str, float] = field(default_factory=dict)  # watts of the programmable logic at full rate
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # p10 and p90 of what is estimated
 
     @property
     def latency_ms(self) -> float:
@@ -260,6 +262,8 @@ class Report:
             "violations": [v.json() for v in self.violations],
             "bound": asdict(self.bound) if self.bound else None,
             "macs": self.macs,
+            "power": dict(self.power),
+            "intervals": {k: list(v) for k, v in self.intervals.items()},
             "engines": [
                 {
                     "board": self.board,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flow import timing
 from flow.blocks.control import control
 from flow.board import Board, Resources
-from flow.cost import laws
+from flow.cost import energy, laws, targets
 from flow.design import Design, LayerReport, Netlist, Report, Violation, excess
 from flow.ir.graph import Graph
 
@@ -56,17 +56,32 @@ def bandwidth_gb_s(netlist: Netlist, interval: int, clock_mhz: float) -> float:
     return size * clock_mhz * 1e6 / interval / 1e9
 
 
+def power(netlist: Netlist, used: Resources, interval: int, board: Board, clock_mhz: float) -> energy.Power:
+    """Power of an implementation at full rate: a process is busy for its iterations, what joins them as a mean of it.
+
+    ``used``: of the whole netlist, as C synthesis reports it.
+    """
+    placed = targets.implementation(used)
+    own = sum((p.resources for p in netlist.processes), Resources())
+    busy = [sum(p.resources.tuple[k] * min(1.0, p.iterations / interval) for p in netlist.processes) for k in range(5)]
+    shares = [b / n if n else 0.0 for b, n in zip(busy, own.tuple, strict=True)]
+    shares = [s or shares[0] for s in shares]  # a kind that only FIFOs use is as busy as the logic
+    return energy.power(placed, tuple(n * s for n, s in zip(placed, shares, strict=True)), board, clock_mhz)
+
+
 def estimate(design: Design) -> Report:
     """Latency and interval by cycle-level schedule, resources by component laws, violations against the budget."""
     t = timing.analyse(design.netlist)
     used = resources(design.netlist)
+    watts = power(design.netlist, used, t.interval_cycles, design.board, design.clock_mhz)
+    low, energy_mj, high = watts.energy_mj(t.interval_cycles / (design.clock_mhz * 1e6))
     return Report(
         fidelity="estimate",
         board=design.board.name,
         clock_mhz=design.clock_mhz,
         latency_cycles=t.latency_cycles,
         interval_cycles=t.interval_cycles,
-        energy_mj=None,
+        energy_mj=energy_mj,
         resources=used,
         available=design.available,
         violations=excess(used, design.available) + traffic(design.netlist, t.interval_cycles, design),
@@ -74,6 +89,8 @@ def estimate(design: Design) -> Report:
         macs=sum(design.graph.macs(n) for n in design.graph.nodes),
         layers=layers(design.graph, design.netlist, {k: f.json() for k, f in design.foldings.items()}),
         parameters={"fifo_depths": {s.name: s.depth for s in design.netlist.streams}},
+        power={"static_w": watts.static_w, "dynamic_w": watts.dynamic_w, "p10_w": watts.low_w, "p90_w": watts.high_w},
+        intervals={"energy_mj": (low, high)},
     )
 
 

@@ -32,6 +32,7 @@ def goal_of(settings: dict[str, Any], budget: float, objective: str = "throughpu
         min(budget, settings["max_utilisation"]),
         settings["min_fps"] or None,
         settings["max_latency_ms"] or None,
+        settings.get("max_energy_mj") or None,
     )
 
 
@@ -44,6 +45,7 @@ def measures(report: Report, available: tuple[int, ...]) -> dict[str, float]:
         "fps": report.fps,
         "interval_cycles": float(report.interval_cycles),
         "utilisation": max(shares),
+        "energy_mj": report.energy_mj or 0.0,
         **{k: float(v) for k, v in used.json().items()},
     }
 

@@ -27,6 +27,7 @@ class Goal:
     max_utilisation: float = 0.8
     min_fps: float | None = None
     max_latency_ms: float | None = None
+    max_energy_mj: float | None = None
 
     def __post_init__(self) -> None:
         if self.objective not in ("throughput", "latency", "area"):
@@ -257,6 +258,10 @@ def _check(design: Design, goal: Goal) -> Design | NoFit:
         return NoFit((Violation("interval_cycles", t.interval_cycles, int(design.clock_mhz * 1e6 / goal.min_fps)),))
     if goal.max_latency_ms and ms > goal.max_latency_ms:
         return NoFit((Violation("latency_ms", round(ms, 6), goal.max_latency_ms),))
+    if goal.max_energy_mj:
+        mj = cost.estimate(design).energy_mj or 0.0
+        if mj > goal.max_energy_mj:
+            return NoFit((Violation("energy_mj", round(mj, 6), goal.max_energy_mj),))
     return design
 
 

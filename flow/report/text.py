@@ -18,6 +18,12 @@ def report(r: Report) -> str:
         f"latency {r.latency_ms:.4g} ms",
         "  " + ", ".join(f"{k} {v} of {r.available.json()[k]}" for k, v in r.resources.json().items()),
     ]
+    if r.energy_mj is not None and "energy_mj" in r.intervals:
+        low, high = r.intervals["energy_mj"]
+        lines.append(
+            f"  energy {r.energy_mj:.4g} mJ/image (p10 {low:.3g}, p90 {high:.3g}) at full rate: programmable logic, "
+            f"{r.power['static_w']:.3g} W static, {r.power['dynamic_w']:.3g} W dynamic (implementation, estimated)"
+        )
     if r.bound:
         lines.append(
             f"  proved bound {r.bound.interval_cycles} cycles ({r.bound.limit}), gap {100 * r.bound.gap:.1f} %"
