@@ -64,7 +64,7 @@ def node(family: str) -> dict[str, Any]:
 def cycle_pj(amounts: Amounts, family: str) -> float:
     """Energy of one busy cycle of ``amounts``. Flip-flops are counted with the LUTs that they sit beside."""
     per = coefficients()["dynamic"]
-    weights = {k: per.get(f"{k}_pj", 0.0) for k in KINDS}
+    weights = {k: float(per.get(f"{k}_pj", 0.0)) for k in KINDS}
     return float(node(family)["scale"]) * sum(a * weights[k] for k, a in zip(KINDS, amounts, strict=True))
 
 
