@@ -22,6 +22,7 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
         return p
 
     _search_arguments(command("search", "search (network, accelerator) pairs for a board"))
+    _train_arguments(command("train", "train one network with quantisation and write its ONNX"))
     p = command("resume", "go on with an interrupted search")
     p.add_argument("folder", metavar="RUN")
     p = command("report", "write a run's report.html again")
@@ -109,6 +110,33 @@ def _search_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--workers", type=positive, default=default_workers(), help="worker processes: one a core")
     p.add_argument("--toolchain", default="auto", help="auto, none, vitis_hls, vivado_hls, vitis-run")
     p.add_argument("--front-size", type=positive, default=10, help="most points on the final front")
+    device_arguments(p)
+
+
+def _train_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("network", metavar="NET.json", help="a network description, or a genotype of --space")
+    p.add_argument("--space", default="default", help="the genotype's search space")
+    p.add_argument("--data", default="digits", help="digits, fashion-mnist, cifar10")
+    p.add_argument("--data-dir", help="where the data set lies")
+    p.add_argument("--out", required=True, metavar="DIR", help="model.onnx, checkpoint.npz, training.json")
+    p.add_argument("--recipe", default="full", choices=["full", "short"])
+    p.add_argument("--epochs", metavar="FLOAT+QAT", help="for example 26+10; the recipe's without")
+    p.add_argument("--batch", type=positive)
+    p.add_argument("--lr", type=above_zero, help="peak learning rate of the float epochs")
+    p.add_argument("--seed", type=int, default=0, help="the first one")
+    p.add_argument("--seeds", type=positive, default=1, help="how many trainings; the best on validation is kept")
+    p.add_argument("--test", action="store_true", help="score the kept network on the test split, once, at the end")
+    device_arguments(p)
+
+
+def device_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto: a GPU where there is one")
+    p.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", "float32", "bfloat16"],
+        help="of training steps; auto: bfloat16 where the processor has it",
+    )
 
 
 def default_workers() -> int:

@@ -78,8 +78,26 @@ def search(a: argparse.Namespace) -> Answer:
         workers=a.workers,
         toolchain=a.toolchain,
         front_size=a.front_size,
+        device=a.device,
+        precision=a.precision,
     )
     return finished(a, folder, run.start(settings, folder, say))
+
+
+def train(a: argparse.Namespace) -> Answer:
+    from flow import config, train_one
+
+    overrides = {k: v for k, v in (("batch", a.batch), ("lr", a.lr)) if v is not None}
+    if a.epochs:
+        overrides |= config.epochs(a.epochs)
+    order = train_one.Order(
+        a.data, a.data_dir or "", a.recipe, overrides, tuple(range(a.seed, a.seed + a.seeds)), a.device, a.precision,
+        a.test,
+    )  # fmt: skip
+    record = train_one.train(Path(a.network), lasting(a.space, ".py"), order, Path(a.out), say)
+    tested = "" if record["test_accuracy"] is None else f", test accuracy {record['test_accuracy']:.4f}"
+    emit(a, record, lambda: f"validation accuracy {record['val_accuracy']:.4f}{tested}; {a.out}/{train_one.MODEL}")
+    return 0
 
 
 def resume(a: argparse.Namespace) -> Answer:
@@ -353,6 +371,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "search": search,
+    "train": train,
     "resume": resume,
     "report": report,
     "runs": runs,

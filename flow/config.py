@@ -37,6 +37,8 @@ class Config:
     workers: int = 2
     toolchain: str = "auto"
     front_size: int = 10
+    device: str = "auto"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
@@ -73,6 +75,14 @@ def seconds(text: str) -> float:
     if not found or not float(found[1]):
         raise ConfigError(f"time {text!r}: give seconds, or a number with s, m or h, for example 10m")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def epochs(text: str) -> dict[str, int]:
+    """``26+10``: epochs in float, then quantisation-aware, as fields of a recipe. Raises ConfigError."""
+    found = re.fullmatch(r"(\d{1,4})\+(\d{1,4})", text.strip())
+    if not found or not int(found[1]) or not int(found[2]):
+        raise ConfigError(f"epochs {text!r}: give float and quantisation-aware ones, for example 26+10")
+    return {"epochs_float": int(found[1]), "epochs_qat": int(found[2])}
 
 
 def bits(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -95,15 +95,17 @@ def train_candidate(
 
     ``recipe``: "short" or "full"; ``share`` < 1 shortens it.
     """
-    from flow.train import export, trainer
+    from flow.train import device, export, trainer
 
     images = dataset(settings["data"], settings["data_dir"])
-    how = trainer.recipe(recipe, len(images.train_x))
+    place = device.pick(settings["device"])
+    how = trainer.recipe(recipe, len(images.train_x), device.bfloat16(settings["precision"], place))
     if share < 1:
         how = trainer.reduced(how, share)
-    result = trainer.train(from_json(spec_json), images, how, settings["seed"])
+    result = trainer.train(from_json(spec_json), images, how, settings["seed"], device=place)
     if isinstance(result, trainer.Diverged):
         return {"diverged": True, "phase": result.phase, "epoch": result.epoch, "seconds": result.seconds}
+    assert isinstance(result, trainer.Trained)  # nobody watches it
     export.save(checkpoint, result)
     return {
         "diverged": False,

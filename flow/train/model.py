@@ -108,6 +108,15 @@ class Net(nn.Module):
             else:
                 self.biases[str(i)] = nn.Parameter(torch.zeros(layer.out_channels))
 
+    @torch.no_grad()
+    def begin_with(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        """Take weights ``<i>.weight`` of the module's shapes and, as what normalisation adds, biases ``<i>.bias``."""
+        for name, array in arrays.items():
+            i, _, what = name.partition(".")
+            target = self.weights[i] if what == "weight" else self.norms[i].bias if i in self.norms else self.biases[i]
+            assert isinstance(target, Tensor)
+            target.copy_(torch.from_numpy(array))
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes)."""
         return self.tensors(x)[-1].flatten(1)
@@ -127,7 +136,7 @@ class Net(nn.Module):
         if layer.kind == "maxpool":
             return raw  # on its source's grid already
         lo, hi = activation_range(*self.formats[i])  # for ReLU lo is 0: clamping is the ReLU
-        return snap(raw, 2.0 ** self.exponents[i], lo, hi)
+        return snap(raw.float(), 2.0 ** self.exponents[i], lo, hi)  # bfloat16 cannot count the steps
 
     def source_exponent(self, i: int) -> int:
         """Exponent of the scale of what layer ``i`` reads first."""
@@ -139,7 +148,7 @@ class Net(nn.Module):
         weight, bias = self.weights[str(i)], self.biases[str(i)] if str(i) in self.biases else None
         if self.mode != "qat":
             return weight, bias
-        scale = torch.exp2(self.weight_exponents[i].to(weight.dtype))
+        scale = torch.exp2(self.weight_exponents[i].to(weight.device, weight.dtype))
         lo, hi = weight_range(self.spec.layers[i].weight_bits)
         zero = torch.zeros_like(scale, dtype=torch.int32)
         weight = torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, lo, hi)

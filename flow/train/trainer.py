@@ -1,6 +1,6 @@
 """Training: float with batch normalisation, then quantisation-aware with folded weights.
 
-One process per core: torch runs on one thread here.  The same seed and thread count give the same weights.
+One process per core: torch runs on one thread here.  The same seed on the same machine gives the same weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ SMALL_SET = 10000  # fewer images than this are trained on in small batches: the
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained. ``subset``: images used, 0 for all; ``lr``: peak of the one-cycle schedule;
-    ``lr_qat``: start of the cosine schedule of the quantisation-aware epochs."""
+    ``lr_qat``: start of the cosine schedule of the quantisation-aware epochs; ``bfloat16``: convolutions of the
+    training steps in bfloat16 (scores are always taken in exact float32)."""
 
     epochs_float: int
     epochs_qat: int
@@ -41,6 +42,7 @@ class Recipe:
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
     augment: bool = True
+    bfloat16: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,17 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Stopped:
+    """A training that its watcher ended after the epochs of ``history``; its weights are not kept."""
+
+    spec: NetSpec
+    recipe: Recipe
+    seed: int
+    history: tuple[Epoch, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Diverged:
     """A training whose loss was no longer finite, in which phase and epoch."""
 
@@ -93,27 +106,41 @@ class Diverged:
 
 Progress = Callable[[Epoch, int], None]
 """Told each finished epoch and the number of epochs in all."""
+Watch = Callable[[list[Epoch]], bool]
+"""Given the epochs so far, says whether to go on."""
+Start = Mapping[str, NDArray[np.float32]]
+"""Arrays ``<layer>.weight`` and ``<layer>.bias`` to begin with, as ``flow.train.inherit`` makes them."""
 
 
-def recipe(name: str, images: int) -> Recipe:
+def recipe(name: str, images: int, bfloat16: bool = False) -> Recipe:
     """The recipe ``short`` (to rank networks in seconds) or ``full``, for a training split of ``images``.
 
     Small sets get more epochs: about 20 for 3,000 images and 10 for 50,000.  Raises ValueError for other names.
     """
     epochs = max(6, min(24, round(20 * (3000 / max(images, 1)) ** 0.25)))
     known = {
-        "full": Recipe(epochs, max(2, round(epochs * 0.3)), batch=32 if images < SMALL_SET else 64),
-        "short": Recipe(3, 1, subset=min(images, 4000), batch=32),
+        "full": Recipe(epochs, max(2, round(epochs * 0.3)), batch=32 if images < SMALL_SET else 64, bfloat16=bfloat16),
+        "short": Recipe(3, 1, subset=min(images, 4000), batch=32, bfloat16=bfloat16),
     }
     if name not in known:
         raise ValueError(f"no recipe {name!r}: there are {', '.join(known)}")
     return known[name]
 
 
-def train(spec: NetSpec, data: Dataset, how: Recipe, seed: int, progress: Progress | None = None) -> Trained | Diverged:
+def train(
+    spec: NetSpec,
+    data: Dataset,
+    how: Recipe,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    device: str = "cpu",
+    start: Start | None = None,
+    watch: Watch | None = None,
+) -> Trained | Diverged | Stopped:
     """Train ``spec`` on ``data``'s training split; the validation split only scores it, the test split is not read.
 
-    Raises ValueError when images or classes do not fit ``spec``.
+    ``device``: what ``flow.train.device.pick`` gives.  Raises ValueError when images or classes do not fit ``spec``.
     """
     if data.input_shape != spec.input_shape or len(data.classes) != spec.classes:
         raise ValueError(
@@ -121,7 +148,7 @@ def train(spec: NetSpec, data: Dataset, how: Recipe, seed: int, progress: Progre
             f"{spec.input_shape} and gives {spec.classes}"
         )
     with one_thread():
-        return _Run(spec, data, how, seed, progress).result()
+        return _Run(spec, data, how, seed, progress, device, start, watch).result()
 
 
 @contextmanager
@@ -143,9 +170,10 @@ def to_real(x: Tensor) -> Tensor:
 def predict(net: Net, x: Images, batch: int = 500) -> NDArray[np.float32]:
     """Logits (N, classes) of uint8 images, in evaluation mode."""
     net.eval()
-    pixels = torch.from_numpy(np.array(x))  # a copy: data sets are read-only
+    device = next(net.parameters()).device
+    pixels = torch.from_numpy(np.array(x)).to(device)  # a copy: data sets are read-only
     with torch.inference_mode():
-        parts = [net(to_real(pixels[k : k + batch])).numpy() for k in range(0, len(pixels), batch)]
+        parts = [net(to_real(pixels[k : k + batch])).cpu().numpy() for k in range(0, len(pixels), batch)]
     return np.concatenate(parts)
 
 
@@ -164,7 +192,7 @@ def augmented(x: Tensor, how: str, generator: torch.Generator) -> Tensor:
         dy, dx = torch.randint(0, 2 * room + 1, (2, n), generator=generator)
         x = windows[torch.arange(n), :, dy, dx]
     if "flip" in how:
-        mirrored = torch.rand(n, generator=generator) < 0.5
+        mirrored = (torch.rand(n, generator=generator) < 0.5).to(x.device)
         x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
     return x
 
@@ -172,22 +200,34 @@ def augmented(x: Tensor, how: str, generator: torch.Generator) -> Tensor:
 class _Run:
     """One training."""
 
-    def __init__(self, spec: NetSpec, data: Dataset, how: Recipe, seed: int, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        spec: NetSpec,
+        data: Dataset,
+        how: Recipe,
+        seed: int,
+        progress: Progress | None,
+        device: str,
+        start: Start | None,
+        watch: Watch | None,
+    ) -> None:
         self.spec, self.data, self.how, self.seed, self.progress = spec, data, how, seed, progress
+        self.watch, self.stopped = watch, False
         self.generator = torch.Generator().manual_seed(seed)
         self.net = Net(spec, self.generator)
-        keep = slice(None)
+        if start is not None:
+            self.net.begin_with(start)
+        self.net.to(device)
         order = torch.randperm(len(data.train_x), generator=self.generator).numpy()
-        if how.subset:
-            keep = slice(how.subset)
-        chosen = np.sort(order[keep])
-        self.x, self.y = torch.from_numpy(data.train_x[chosen]), torch.from_numpy(data.train_y[chosen])
+        chosen = np.sort(order[: how.subset or None])
+        self.x = torch.from_numpy(data.train_x[chosen]).to(device)
+        self.y = torch.from_numpy(data.train_y[chosen]).to(device)
         # The curve is read off a share of the validation split where training itself is that short.
         self.stride = max(1, len(data.val_x) // max(500, len(chosen) // 10))
         self.history: list[Epoch] = []
-        self.start = time.perf_counter()
+        self.begun = time.perf_counter()
 
-    def result(self) -> Trained | Diverged:
+    def result(self) -> Trained | Diverged | Stopped:
         for phase, epochs in (("float", self.how.epochs_float), ("qat", self.how.epochs_qat)):
             if phase == "qat":
                 self.net.eval()
@@ -196,16 +236,19 @@ class _Run:
             if not self.phase(phase, epochs):
                 past = len([e for e in self.history if e.phase == phase])
                 return Diverged(self.spec, self.how, self.seed, phase, past, tuple(self.history), self.elapsed())
-        accuracy = score(self.net, self.data.val_x, self.data.val_y)
+            if self.stopped:
+                return Stopped(self.spec, self.how, self.seed, tuple(self.history), self.elapsed())
+        # On the CPU, whose convolutions add up exactly: a GPU may take a transform that rounds.
+        accuracy = score(self.net.cpu(), self.data.val_x, self.data.val_y)
         weights, scales, exponents = self.net.state()
         history, seconds = tuple(self.history), self.elapsed()
         return Trained(self.spec, weights, scales, exponents, self.how, self.seed, accuracy, history, seconds)
 
     def elapsed(self) -> float:
-        return time.perf_counter() - self.start
+        return time.perf_counter() - self.begun
 
     def phase(self, name: str, epochs: int) -> bool:
-        """Train for ``epochs``; False when the loss is no longer finite."""
+        """Train for ``epochs``, or until it is stopped; False when the loss is no longer finite."""
         batches = max(1, len(self.x) // self.how.batch)
         optimizer, schedule = self.optimizer(name, max(1, epochs * batches))
         for number in range(epochs):
@@ -219,6 +262,11 @@ class _Run:
             self.history.append(Epoch(name, number, loss, accuracy, time.perf_counter() - begun))
             if self.progress is not None:
                 self.progress(self.history[-1], self.how.epochs_float + self.how.epochs_qat)
+            # The last epoch is not asked about: all is paid for by then.
+            last = len(self.history) == self.how.epochs_float + self.how.epochs_qat
+            if self.watch is not None and not last and not self.watch(self.history):
+                self.stopped = True
+                break
         return True
 
     def optimizer(self, phase: str, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
@@ -247,7 +295,9 @@ class _Run:
         for k in range(batches):
             index = order[k * self.how.batch : (k + 1) * self.how.batch]
             x = to_real(augmented(self.x[index], how, self.generator))
-            loss = F.cross_entropy(self.net(x), self.y[index], label_smoothing=self.how.label_smoothing)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=self.how.bfloat16):
+                out = self.net(x)
+            loss = F.cross_entropy(out.float(), self.y[index], label_smoothing=self.how.label_smoothing)
             value = loss.item()
             if not math.isfinite(value):
                 return value

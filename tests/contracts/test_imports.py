@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("space", "train"),
     ("search", "archive", "front", "workers"),
     ("report",),
-    ("tasks", "study", "explore", "conclude", "results", "run"),
+    ("tasks", "train_one", "study", "explore", "conclude", "results", "run"),
     ("arguments", "bench", "cli"),
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
