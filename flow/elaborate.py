@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 
 from flow import blocks
@@ -51,12 +53,12 @@ class _Builder:
 def netlist(graph: Graph, foldings: Mapping[str, Folding], board: Board, interval: int) -> Netlist:
     """All processes and streams; ``interval`` (cycles) sizes the AXI ends. FIFO depths are left at their default."""
     b = _Builder()
-    readers = {t: graph.consumers(t) for t in graph.tensors}
+    readers = Counter(t for node in graph.nodes for t in node.inputs)
     ends: dict[str, list[tuple[tuple[str, int], Port]]] = {}
 
     def offer(tensor: str, source: tuple[str, int], port: Port) -> None:
         """Make one end per reader of a tensor, forking as needed."""
-        need = max(1, len(readers[tensor]))
+        need = max(1, readers[tensor])
         found = [(source, port)]
         while len(found) < need:
             (last, p) = found.pop()
@@ -94,19 +96,21 @@ def size(graph: Graph, tensor: str) -> int:
 
 
 def ordered(b: _Builder) -> tuple[Process, ...]:
-    """Producers before consumers, as a dataflow region and C simulation need."""
+    """Producers before consumers, as a dataflow region and C simulation need; else in the order they were made."""
     place = {p.id: i for i, p in enumerate(b.processes)}
-    waiting = {p.id: sum(1 for s in b.streams if s.sink[0] == p.id) for p in b.processes}
-    ready = sorted((place[p], p) for p, n in waiting.items() if n == 0)
+    waiting = [0] * len(b.processes)
+    readers: list[list[int]] = [[] for _ in b.processes]
+    for s in b.streams:
+        waiting[place[s.sink[0]]] += 1
+        readers[place[s.source[0]]].append(place[s.sink[0]])
+    ready = [i for i, n in enumerate(waiting) if n == 0]
     out: list[Process] = []
     while ready:
-        _, ident = ready.pop(0)
-        out.append(b.processes[place[ident]])
-        for s in b.streams:
-            if s.source[0] == ident:
-                waiting[s.sink[0]] -= 1
-                if waiting[s.sink[0]] == 0:
-                    ready.append((place[s.sink[0]], s.sink[0]))
-        ready.sort()
+        first = heapq.heappop(ready)
+        out.append(b.processes[first])
+        for i in readers[first]:
+            waiting[i] -= 1
+            if waiting[i] == 0:
+                heapq.heappush(ready, i)
     assert len(out) == len(b.processes), "the netlist has a cycle"
     return tuple(out)

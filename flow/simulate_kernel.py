@@ -1,61 +1,34 @@
-"""The compiled part of the cycle simulation: builds ``simulate_kernel.cpp`` once and runs a netlist through it."""
+"""The compiled part of the cycle simulation: a netlist as arrays, run by ``simulate_kernel.cpp``."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flow import blocks
+from flow import blocks, native
 from flow.design import Netlist, Process
 from flow.fixed import IntArray
 
 PORTS = 8  # most ports on one side of a process, as in the C++ source
-OPTIONS = ("-std=c++11", "-O2", "-shared", "-fPIC")
 
 
 class SimulateError(ValueError):
     """A netlist or FIFO depths that cannot be simulated, or no C++ compiler."""
 
 
-def _compile(compiler: str, source: bytes, target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent) as work:
-        code, built = Path(work) / "kernel.cpp", Path(work) / "kernel.so"
-        code.write_bytes(source)
-        command = [compiler, *OPTIONS, str(code), "-o", str(built)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            words = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-            raise SimulateError(f"simulate_kernel.cpp: does not compile: {words[0] if words else 'g++ failed'}")
-        os.replace(built, target)
-
-
 @cache
 def library() -> ctypes.CDLL:
-    """The kernel, compiled on first use and kept in the cache by content. Raises SimulateError without a compiler."""
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None:
-        raise SimulateError("g++ is not on PATH: install g++ (Debian: apt-get install g++) or set CXX")
-    source = resources.files("flow").joinpath("simulate_kernel.cpp").read_bytes()
-    digest = hashlib.sha256("\0".join([compiler, *OPTIONS, ""]).encode() + source).hexdigest()[:24]
-    folder = Path(os.environ.get("COEXPLORE_CACHE", Path.home() / ".cache" / "coexplore")) / "simulate"
-    target = folder / f"{digest}.so"
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _compile(compiler, source, target)
-    lib = ctypes.CDLL(str(target))
+    """The kernel. Raises SimulateError without a compiler."""
+    try:
+        lib = native.library("simulate_kernel.cpp")
+    except native.NativeError as e:
+        raise SimulateError(str(e)) from None
     lib.flow_sim_new.restype = ctypes.c_void_p
     lib.flow_sim_fifos.restype = ctypes.c_int64
     return lib

@@ -1,7 +1,8 @@
 """Cycle-level schedules of a netlist: latency, interval, and FIFO depths that provably keep them.
 
-Every process runs one II = 1 loop whose reads and writes happen at known iterations (``blocks.schedule``), so a
-schedule is one firing time per iteration, and dependences are prefix maxima: vectorised, no event loop.
+Every process runs one II = 1 loop whose reads and writes happen at known iterations (``blocks.beats``), so a schedule
+is one firing time per iteration, and dependences are prefix maxima: one pass over the beats, in
+``timing_kernel.cpp``. (``tests/unit/test_timing.py`` has both schedules again, in numpy.)
 
 *Latency*: the earliest schedule with unbounded FIFOs, t(i) = max(t(i-1) + 1, arrival of the beats that iteration i
 reads).
@@ -15,15 +16,16 @@ it neither deadlocks nor exceeds the interval.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
-from flow import blocks
-from flow.design import Netlist, Process, Stream
+from flow import blocks, native
+from flow.blocks.beats import Row, rows
+from flow.design import Netlist
 from flow.fixed import IntArray
-
-Times = dict[str, tuple[IntArray, IntArray]]  # stream -> cycle at which each beat is written, and read
 
 
 @dataclass(frozen=True)
@@ -41,67 +43,42 @@ def slowest(netlist: Netlist) -> int:
 
 
 def analyse(netlist: Netlist) -> Timing:
-    """Latency, interval and FIFO depths."""
+    """Latency, interval and FIFO depths. Raises NativeError without a C++ compiler."""
     period = slowest(netlist)
-    _, latency = schedule(netlist, None)
-    times, _ = schedule(netlist, period)
-    depths = {s.name: occupancy(s, *times[s.name], period) for s in netlist.streams}
-    return Timing(latency, period, depths)
+    depths = np.zeros(len(netlist.streams), np.int64)
+    cycles = _run(netlist, period, depths)
+    names = [s.name for s in netlist.streams]
+    return Timing(cycles, period, dict(zip(names, depths.tolist(), strict=True)))
 
 
-def schedule(netlist: Netlist, period: int | None) -> tuple[Times, int]:
-    """Times of every beat of one image and the cycle after the last process ends.
+def latency(netlist: Netlist) -> int:
+    """Cycles of one image, FIFOs unbounded."""
+    return _run(netlist, 0, np.zeros(len(netlist.streams), np.int64))
 
-    ``period`` None: as early as possible; else every process stretched evenly over the period.
-    """
-    into = {s.sink: s for s in netlist.streams}
-    out_of = {s.source: s for s in netlist.streams}
-    written: dict[str, IntArray] = {}
-    times: Times = {}
-    end = 0
+
+@cache
+def _library() -> ctypes.CDLL:
+    lib = native.library("timing_kernel.cpp")
+    lib.flow_timing.restype = ctypes.c_int64
+    return lib
+
+
+def _run(netlist: Netlist, period: int, depths: IntArray) -> int:
+    into = {s.sink: i for i, s in enumerate(netlist.streams)}
+    out_of = {s.source: i for i, s in enumerate(netlist.streams)}
+    shape: list[int] = []
+    ports: list[int] = []
+    pieces: list[Row] = []
+    keep: list[IntArray] = []  # arrays whose addresses are among the pieces
     for p in netlist.processes:
-        reads, writes = blocks.schedule(p)
-        ready = np.zeros(p.iterations, np.int64)
-        for port, iterations in enumerate(reads):
-            if (p.id, port) in into:
-                np.maximum.at(ready, iterations, written[into[p.id, port].name] + 1)
-        fire, leave = _fire(p, ready, period)
-        for port, iterations in enumerate(reads):
-            if (p.id, port) in into:
-                name = into[p.id, port].name
-                times[name] = (written[name], fire[iterations])
-        for port, iterations in enumerate(writes):
-            if (p.id, port) in out_of:
-                written[out_of[p.id, port].name] = leave[iterations]
-        end = max(end, int(leave[-1]) + 1)
-    return times, end + 1
-
-
-def _fire(p: Process, ready: IntArray, period: int | None) -> tuple[IntArray, IntArray]:
-    """Cycle at which each iteration starts, and at which its results leave the pipeline.
-
-    Periodic: every step of the pipeline, draining included, is spread over the period, so the schedule is one that a
-    pipeline which stops as a whole can follow as well as one that drains by itself. One cycle of the period goes to
-    function entry and exit, one to the region.
-    """
-    if period is None:
-        index = np.arange(p.iterations, dtype=np.int64)
-        fire: IntArray = np.maximum.accumulate(ready - index) + index
-        return fire, fire + p.depth - 1
-    steps = p.iterations + p.depth - 1
-    grid = np.arange(steps, dtype=np.int64) * (period - 2) // steps
-    grid = grid + int((ready - grid[: p.iterations]).max())
-    return grid[: p.iterations], grid[p.depth - 1 :]
-
-
-def occupancy(stream: Stream, written: IntArray, read: IntArray, period: int) -> int:
-    """Most beats in a FIFO at once when images follow one another every ``period`` cycles; at least 2.
-
-    A beat takes its place from the cycle it is written up to and including the cycle it is read.
-    """
-    span = -(-(int(read[-1]) - int(written[0]) + 1) // period) + 1
-    shifts = np.arange(span)[:, None] * period
-    moments = np.concatenate([(written + shifts).reshape(-1), (read + 1 + shifts).reshape(-1)])
-    change = np.repeat(np.array([1, -1]), [written.size * span, read.size * span])
-    order = np.lexsort((change, moments))
-    return max(2, int(np.cumsum(change[order]).max()))
+        reads, writes = blocks.beats(p)
+        shape += [p.iterations, p.depth, len(reads), len(writes)]
+        for side, ends in ((reads, into), (writes, out_of)):
+            for k, port in enumerate(side):
+                found = rows(port, keep)
+                ports += [ends.get((p.id, k), -1), len(found)]
+                pieces += found
+    arrays = [np.array(x, np.int64) for x in (shape, ports, pieces)]
+    pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (*arrays, depths)]
+    counts = ctypes.c_int64(len(netlist.processes)), ctypes.c_int64(len(netlist.streams)), ctypes.c_int64(period)
+    return int(_library().flow_timing(counts[0], *pointers[:3], *counts[1:], pointers[3]))

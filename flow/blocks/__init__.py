@@ -2,24 +2,26 @@
 
 A block module offers ``serves(op)``, ``options(graph, node, board)`` (every undominated legal folding with cycles and
 resources), ``lower(graph, node, folding, board)`` (the processes, first to last) and ``SCHEDULES`` (function name ->
-which iteration moves which beat). Its C++ is the header of the same name in ``hls/``. See docs/add-a-block.md.
+which iteration moves which beat, as ``flow.blocks.beats`` or arrays). Its C++ is the header of the same name in
+``hls/``. See docs/add-a-block.md.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 
+from flow.blocks.beats import Beats
 from flow.board import Board
 from flow.design import Folding, Option, Process
 from flow.fixed import IntArray
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Op
 
-Schedule = Callable[[Process], tuple[list[IntArray], list[IntArray]]]
+Schedule = Callable[[Process], tuple[Sequence[Beats | IntArray], Sequence[Beats | IntArray]]]
 
 
 class UnsupportedError(ValueError):
@@ -59,4 +61,14 @@ def lower(graph: Graph, node: Node, folding: Folding, board: Board) -> list[Proc
 
 def schedule(process: Process) -> tuple[list[IntArray], list[IntArray]]:
     """Iterations (0-based) at which each beat of each input port is read and of each output port is written."""
+    reads, writes = beats(process)
+    return [_array(port) for port in reads], [_array(port) for port in writes]
+
+
+def beats(process: Process) -> tuple[Sequence[Beats | IntArray], Sequence[Beats | IntArray]]:
+    """The same in the short form that the block gives."""
     return _schedules()[process.function](process)
+
+
+def _array(port: Beats | IntArray) -> IntArray:
+    return port.array() if isinstance(port, Beats) else port

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-
+from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
 from flow.blocks.pareto import divisors, undominated
 from flow.blocks.requant import Rounder, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
 from flow.design import Folding, Option, Port, Process, stage_cycles
-from flow.fixed import IntArray, Quant, Requant
+from flow.fixed import Quant, Requant
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Add, Op, Shape
 
@@ -101,9 +100,9 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     ]
 
 
-def schedule(p: Process) -> tuple[list[IntArray], list[IntArray]]:
-    every = np.arange(p.iterations)
-    return [every, every], [every]
+def schedule(p: Process) -> tuple[list[Beats], list[Beats]]:
+    each = every(p.iterations)
+    return [each, each], [each]
 
 
 SCHEDULES = {"add": schedule}

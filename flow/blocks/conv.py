@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
-
 from flow.blocks import mac, window
+from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
 from flow.blocks.pareto import divisors, undominated
 from flow.blocks.requant import Rounding, beat, ctype, rounder
@@ -245,13 +244,11 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     return [window.process(f"{node.id}_window", node.id, la.geometry, f.lanes, f.window, la.x, pad), unit]
 
 
-def schedule_matvec(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+def schedule_matvec(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
-    vector = np.arange(c["VECTORS"])[:, None] * (c["NF"] * c["SF"])
-    reads = vector + np.arange(c["SF"] // c["SUB"])[None, :] * c["SUB"]
-    writes = vector + (np.arange(c["NF"])[None, :] + 1) * c["SF"] - 1
-    return [reads.reshape(-1)], [writes.reshape(-1)]
+    vectors, nf, sf, sub = c["VECTORS"], c["NF"], c["SF"], c["SUB"]
+    return [Beats((loops(0, (vectors, nf * sf), (sf // sub, sub)),))], [every(vectors * nf, sf, sf - 1)]
 
 
 SCHEDULES = {

@@ -8,16 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-
 from flow.blocks import mac, window
+from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
 from flow.blocks.pareto import divisors, undominated
 from flow.blocks.requant import Rounding, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
 from flow.design import Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
-from flow.fixed import IntArray, Quant, bits_for
+from flow.fixed import Quant, bits_for
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Conv, Op
 
@@ -166,11 +165,11 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     return [window.process(f"{node.id}_window", node.id, la.geometry, f.lanes, f.window, la.x, op.pad_value), unit]
 
 
-def schedule(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+def schedule(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
     folds = c["KERNEL"] // c["UNROLL"]
-    return [np.arange(0, p.iterations, c["SUB"])], [np.arange(folds - 1, p.iterations, folds)]
+    return [every(p.iterations // c["SUB"], c["SUB"])], [every(p.iterations // folds, folds, folds - 1)]
 
 
 SCHEDULES = {"depthwise": schedule}

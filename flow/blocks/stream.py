@@ -6,12 +6,13 @@ from functools import lru_cache
 
 import numpy as np
 
+from flow.blocks.beats import Beats, every, rounded
 from flow.blocks.control import control
 from flow.blocks.requant import beat
 from flow.board import Resources
 from flow.cost import laws
 from flow.design import Port, Process
-from flow.fixed import IntArray, Quant
+from flow.fixed import Quant
 
 
 def slot_bits(quant: Quant) -> int:
@@ -116,24 +117,23 @@ def fork(ident: str, node: str, source: Port) -> Process:
     )
 
 
-def schedule_gearbox(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+def schedule_gearbox(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
-    a, b, total = c["A"], c["B"], c["TOTAL"]
-    k = np.arange(1, c["WRITES"] + 1)
-    j = np.arange(c["READS"])
+    a, b, total, reads, writes = c["A"], c["B"], c["TOTAL"], c["READS"], c["WRITES"]
     if a > b:
-        return [j * a // b], [k - 1]
-    # Write k needs ceil(min(k b, total) / a) reads; a partly filled last beat may come one iteration later.
-    writes = -(-np.minimum(k * b, total) // a) - 1
-    if total % b and len(writes) > 1 and writes[-1] <= writes[-2]:
-        writes[-1] = writes[-2] + 1
-    return [j], [writes]
+        return [rounded(reads, a, 0, b, (reads - 1) * a // b)], [every(writes)]
+    # Write k = 0, 1, ... needs ceil(min((k + 1) b, total) / a) reads; a partly filled last beat may come one iteration
+    # later.
+    last = -(-total // a) - 1
+    if total % b and writes > 1:
+        last = max(last, -(-(writes - 1) * b // a))
+    return [every(reads)], [rounded(writes, b, b - 1, a, last)]
 
 
-def schedule_copy(p: Process) -> tuple[list[IntArray], list[IntArray]]:
-    every = np.arange(p.iterations)
-    return [every] * len(p.inputs), [every] * len(p.outputs)
+def schedule_copy(p: Process) -> tuple[list[Beats], list[Beats]]:
+    each = every(p.iterations)
+    return [each] * len(p.inputs), [each] * len(p.outputs)
 
 
 SCHEDULES = {

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
 from flow.blocks.requant import beat
 from flow.board import Resources
@@ -195,10 +196,10 @@ def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Qu
     )
 
 
-def schedule_serial(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+def schedule_serial(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
-    reads = [np.arange(c["FIRST_ROWS"] * c["W"] * c["CF"])]
+    reads = [loops(0, (c["FIRST_ROWS"] * c["W"] * c["CF"], 1))]
     writes = []
     start, stored = c["FIRST_LENGTH"], c["FIRST_ROWS"]
     for y in range(c["OH"]):
@@ -206,16 +207,15 @@ def schedule_serial(p: Process) -> tuple[list[IntArray], list[IntArray]]:
         need = max(c["H"] if y == c["OH"] - 1 else need, stored)
         pending = (need - stored) * c["W"] * c["CF"]
         stored = need
-        reads.append(start + np.arange(pending) * c["SPACING"])
-        writes.append(start + np.arange(c["EMIT"]))
+        reads.append(loops(start, (pending, c["SPACING"])))
+        writes.append(loops(start, (c["EMIT"], 1)))
         start += max(pending * c["SPACING"], c["EMIT"]) + c["GAP"]
-    return [np.concatenate(reads)], [np.concatenate(writes)]
+    return [Beats(tuple(reads))], [Beats(tuple(writes))]
 
 
-def schedule_parallel(p: Process) -> tuple[list[IntArray], list[IntArray]]:
+def schedule_parallel(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
-    rows = np.arange(c["OH"])[:, None, None] * (c["ROW_STEP"] + (c["OW"] - 1) * c["SW"])
-    position = c["FIRST"] + rows + np.arange(c["OW"])[None, :, None] * c["SW"]
-    writes = (position * c["CF"] + np.arange(c["CF"])).reshape(-1)
-    return [np.arange(c["H"] * c["W"] * c["CF"])], [writes.astype(np.int64)]
+    cf, row = c["CF"], c["ROW_STEP"] + (c["OW"] - 1) * c["SW"]
+    writes = loops(c["FIRST"] * cf, (c["OH"], row * cf), (c["OW"], c["SW"] * cf), (cf, 1))
+    return [every(c["H"] * c["W"] * cf)], [Beats((writes,))]

@@ -268,7 +268,7 @@ def _check(design: Design, goal: Goal) -> Design | NoFit:
 def _latency(graph: Graph, board: Board, s: Stages, choice: tuple[int, ...]) -> int:
     foldings = {n.id: s.options[i][k].folding for i, (n, k) in enumerate(zip(graph.nodes, choice, strict=True))}
     net = elaborate.netlist(graph, foldings, board, max(s.options[i][k].cycles for i, k in enumerate(choice)))
-    return timing.schedule(net, None)[1]
+    return timing.latency(net)
 
 
 def _quicken(

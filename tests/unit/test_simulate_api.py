@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flow import board, mapping, simulate_kernel
+from flow import board, mapping, native, simulate_kernel
 from flow.design import Design, Netlist, Stream
 from flow.simulate import SimulateError, minimal_depths, simulate
 from tests import networks
@@ -144,15 +145,15 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_kernel_is_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COEXPLORE_CACHE", str(tmp_path))
     simulate_kernel.library.__wrapped__()
-    (built,) = (tmp_path / "simulate").iterdir()
+    (built,) = (tmp_path / "kernels").iterdir()
     before = built.stat().st_mtime_ns
     simulate_kernel.library.__wrapped__()
-    assert [p.stat().st_mtime_ns for p in (tmp_path / "simulate").iterdir()] == [before]
+    assert [p.stat().st_mtime_ns for p in (tmp_path / "kernels").iterdir()] == [before]
 
 
 def test_a_kernel_that_does_not_compile_is_named(tmp_path: Path) -> None:
-    compiler = simulate_kernel.shutil.which("g++")
+    compiler = shutil.which("g++")
     assert compiler is not None
-    with pytest.raises(SimulateError, match=r"does not compile: .*error"):
-        simulate_kernel._compile(compiler, b"int broken(", tmp_path / "x.so")
+    with pytest.raises(native.NativeError, match=r"x.cpp: does not compile: .*error"):
+        native.compile_to(compiler, b"int broken(", "x.cpp", tmp_path / "x.so")
     assert not (tmp_path / "x.so").exists()

@@ -7,6 +7,7 @@ import pytest
 
 from flow import blocks, board, mapping, timing
 from flow.design import Design, Netlist, Process, Stream, process_cycles, stage_cycles
+from flow.fixed import IntArray
 from flow.mapping.solve import realise
 from tests import networks
 from tests.integration.test_blocks_csim import drawn
@@ -64,6 +65,91 @@ def earliest(net: Netlist) -> int:
                     written[outs[port]].append(now + p.depth - 1)
         end = max(end, now + p.depth)
     return end + 1
+
+
+Times = dict[str, tuple[IntArray, IntArray]]  # stream -> cycle at which each beat is written, and read
+
+
+def reference_schedule(netlist: Netlist, period: int | None) -> tuple[Times, int]:
+    """Times of every beat of one image and the cycle after the last process ends.
+
+    ``period`` None: as early as possible; else every process stretched evenly over the period.
+    """
+    into = {s.sink: s for s in netlist.streams}
+    out_of = {s.source: s for s in netlist.streams}
+    written: dict[str, IntArray] = {}
+    times: Times = {}
+    end = 0
+    for p in netlist.processes:
+        reads, writes = blocks.schedule(p)
+        ready = np.zeros(p.iterations, np.int64)
+        for port, iterations in enumerate(reads):
+            if (p.id, port) in into:
+                np.maximum.at(ready, iterations, written[into[p.id, port].name] + 1)
+        fire, leave = _fire(p, ready, period)
+        for port, iterations in enumerate(reads):
+            if (p.id, port) in into:
+                name = into[p.id, port].name
+                times[name] = (written[name], fire[iterations])
+        for port, iterations in enumerate(writes):
+            if (p.id, port) in out_of:
+                written[out_of[p.id, port].name] = leave[iterations]
+        end = max(end, int(leave[-1]) + 1)
+    return times, end + 1
+
+
+def _fire(p: Process, ready: IntArray, period: int | None) -> tuple[IntArray, IntArray]:
+    """Cycle at which each iteration starts, and at which its results leave the pipeline.
+
+    Periodic: every step of the pipeline, draining included, is spread over the period, so the schedule is one that a
+    pipeline which stops as a whole can follow as well as one that drains by itself. One cycle of the period goes to
+    function entry and exit, one to the region.
+    """
+    if period is None:
+        index = np.arange(p.iterations, dtype=np.int64)
+        fire: IntArray = np.maximum.accumulate(ready - index) + index
+        return fire, fire + p.depth - 1
+    steps = p.iterations + p.depth - 1
+    grid = np.arange(steps, dtype=np.int64) * (period - 2) // steps
+    grid = grid + int((ready - grid[: p.iterations]).max())
+    return grid[: p.iterations], grid[p.depth - 1 :]
+
+
+def occupancy(stream: Stream, written: IntArray, read: IntArray, period: int) -> int:
+    """Most beats in a FIFO at once when images follow one another every ``period`` cycles; at least 2.
+
+    A beat takes its place from the cycle it is written up to and including the cycle it is read.
+    """
+    span = -(-(int(read[-1]) - int(written[0]) + 1) // period) + 1
+    shifts = np.arange(span)[:, None] * period
+    moments = np.concatenate([(written + shifts).reshape(-1), (read + 1 + shifts).reshape(-1)])
+    change = np.repeat(np.array([1, -1]), [written.size * span, read.size * span])
+    order = np.lexsort((change, moments))
+    return max(2, int(np.cumsum(change[order]).max()))
+
+
+def reference(net: Netlist) -> timing.Timing:
+    """What flow/timing.py computes, by arrays over all iterations."""
+    period = timing.slowest(net)
+    _, latency = reference_schedule(net, None)
+    times, _ = reference_schedule(net, period)
+    return timing.Timing(latency, period, {s.name: occupancy(s, *times[s.name], period) for s in net.streams})
+
+
+def test_the_kernel_agrees_with_arrays() -> None:
+    for case in drawn().values():
+        assert timing.analyse(case.design.netlist) == reference(case.design.netlist)
+    assert (
+        timing.analyse(lenet()) == reference(lenet()) and timing.latency(lenet()) == reference(lenet()).latency_cycles
+    )
+
+
+def test_listed_beats_are_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block may also give plain arrays."""
+    net = lenet()
+    want, listed = timing.analyse(net), {p.id: blocks.schedule(p) for p in net.processes}
+    monkeypatch.setattr(blocks, "beats", lambda p: listed[p.id])
+    assert timing.analyse(net) == want
 
 
 @pytest.mark.parametrize("seed", [14, 3, 8])
