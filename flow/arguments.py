@@ -38,6 +38,7 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
         _mapping_arguments(p)
         if name == "compile":
             p.add_argument("--out", required=True, metavar="DIR")
+            p.add_argument("--backend", default="flow", choices=["flow", "hls4ml"], help="whose HLS project to write")
     p = command("csim", "C-simulate a compiled project against onnxruntime")
     p.add_argument("folder", metavar="DIR")
     p.add_argument("--inputs", metavar="X.npy", help="images; random ones without")

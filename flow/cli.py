@@ -200,8 +200,12 @@ def quantised(a: argparse.Namespace) -> Any:
 def compiled(a: argparse.Namespace) -> Any:
     from flow import board, project
 
-    place = board.load(a.board)
-    result = project.compile_model(quantised(a), place, goal(a), a.clock_mhz)
+    make: Callable[..., Any] = project.compile_model
+    if getattr(a, "backend", "flow") == "hls4ml":
+        from flow.backends import hls4ml
+
+        make = hls4ml.compile_model
+    result = make(quantised(a), board.load(a.board), goal(a), a.clock_mhz)
     if not hasattr(result, "files"):
         raise ValueError(f"{a.model} does not fit {a.board} within {a.max_utilisation:g} of its resources: {result}")
     return result
@@ -225,24 +229,27 @@ def estimate(a: argparse.Namespace) -> Answer:
     return 0
 
 
-def csim(a: argparse.Namespace) -> Answer:
+def images_of(a: argparse.Namespace, loaded: Any) -> Any:
+    """The integer images of ``--inputs``, or random ones."""
     from flow import project
 
-    loaded = project.load(Path(a.folder))
     if a.inputs:
-        images = project.integers(loaded.graph, array(a.inputs, "--inputs"), a.inputs)[: a.images or None]
-    else:
-        images = project.random_images(loaded.graph, a.images or 100, a.seed)
-    result = project.csim(loaded, images, native=not a.ap_types)
-    verdict = "bit-exact" if result.bit_exact else f"{result.mismatches} outputs differ, by up to {result.max_abs_diff}"
-    emit(
-        a,
-        result.json(),
-        lambda: (
-            f"{verdict}: {result.images} images, {result.outputs} outputs each, against onnxruntime; "
-            f"compiled in {result.compile_s:.1f} s, {result.ms_per_image:.3f} ms an image"
-        ),
-    )
+        return project.integers(loaded.graph, array(a.inputs, "--inputs"), a.inputs)[: a.images or None]
+    return project.random_images(loaded.graph, a.images or 100, a.seed)
+
+
+def csim(a: argparse.Namespace) -> Answer:
+    from flow import project
+    from flow.backends import hls4ml
+
+    folder = Path(a.folder)
+    if hls4ml.is_project(folder):
+        both = hls4ml.csim(folder, images_of(a, hls4ml.load(folder)), native=not a.ap_types)
+        emit(a, both.json(), both.text)
+        return 0 if both.bit_exact else 1
+    loaded = project.load(folder)
+    result = project.csim(loaded, images_of(a, loaded), native=not a.ap_types)
+    emit(a, result.json(), result.text)
     return 0 if result.bit_exact else 1
 
 

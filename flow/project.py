@@ -95,6 +95,8 @@ def write(files: dict[str, bytes], folder: Path) -> None:
             path = work / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+            if path.suffix == ".sh":
+                path.chmod(0o755)
         work.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -131,6 +133,8 @@ def load(folder: Path) -> Project:
         view = json.loads(path.read_text())
     except ValueError as e:
         raise ProjectError(f"{path}: not valid JSON: {e}") from None
+    if isinstance(view, dict) and view.get("backend", "flow") != "flow":
+        raise ProjectError(f"{folder} is an {view['backend']} project: flow csim runs it; ours is in {folder / 'flow'}")
     missing = [k for k in KEYS if k not in view] if isinstance(view, dict) else list(KEYS)
     if missing:
         raise ProjectError(f"{path}: not a design of this tool: it has no {missing[0]!r}")
@@ -153,6 +157,14 @@ class CsimResult:
     compile_s: float
     ms_per_image: float
     reference: str = "onnxruntime"
+
+    def text(self) -> str:
+        """One line for people."""
+        verdict = "bit-exact" if self.bit_exact else f"{self.mismatches} outputs differ, by up to {self.max_abs_diff}"
+        return (
+            f"{verdict}: {self.images} images, {self.outputs} outputs each, against {self.reference}; "
+            f"compiled in {self.compile_s:.1f} s, {self.ms_per_image:.3f} ms an image"
+        )
 
     def json(self) -> dict[str, Any]:
         return asdict(self)

@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("toolchain",),
     ("lint",),
     ("project",),
+    ("backends",),
     ("space", "train"),
     ("search", "archive", "front", "workers"),
     ("report",),
@@ -38,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 # Packages that are slow to import or optional -> the units that may import them.
-PLACES = {"torch": {"train"}, "onnx": {"ir"}, "onnxruntime": {"ir"}}
+PLACES = {"torch": {"train"}, "onnx": {"ir"}, "onnxruntime": {"ir"}, "hls4ml": {"backends"}}
 SOFT_LINES, HARD_LINES = 400, 450
 
 
