@@ -15,19 +15,19 @@ OPTIONS = ("-std=c++11", "-O3", "-ffp-contract=off", "-shared", "-fPIC")
 
 
 class NativeError(ValueError):
-    """No C++ compiler, or a kernel that it cannot compile; one line."""
+    """A kernel not compiled yet and no C++ compiler, or one that cannot compile it; one line."""
 
 
 def library(source: str) -> ctypes.CDLL:
     """The kernel in ``flow/<source>``; callers remember it. Raises NativeError."""
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None:
-        raise NativeError("g++ is not on PATH: install g++ (Debian: apt-get install g++) or set CXX")
     code = resources.files("flow").joinpath(source).read_bytes()
-    digest = hashlib.sha256("\0".join([compiler, *OPTIONS, ""]).encode() + code).hexdigest()[:24]
+    digest = hashlib.sha256("\0".join([*OPTIONS, ""]).encode() + code).hexdigest()[:24]
     folder = Path(os.environ.get("COEXPLORE_CACHE", Path.home() / ".cache" / "coexplore")) / "kernels"
     target = folder / f"{Path(source).stem}-{digest}.so"
     if not target.exists():
+        compiler = shutil.which(os.environ.get("CXX", "g++"))
+        if compiler is None:
+            raise NativeError("g++ is not on PATH: install g++ (Debian: apt-get install g++) or set CXX")
         folder.mkdir(parents=True, exist_ok=True)
         compile_to(compiler, code, source, target)
     return ctypes.CDLL(str(target))

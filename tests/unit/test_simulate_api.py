@@ -136,8 +136,9 @@ def test_two_beats_an_iteration_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
         simulate(chain(5, (2, 2), 2))
 
 
-def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("COEXPLORE_CACHE", str(tmp_path))
     with pytest.raises(SimulateError, match="install g\\+\\+"):
         simulate_kernel.library.__wrapped__()
 
