@@ -22,6 +22,7 @@ from flow.archive import Archive
 from flow.config import OBJECTIVES, Config
 from flow.search import encoded
 from flow.search.predictor import Predictor, fit
+from flow.space import summary
 from flow.space.network import NetSpec, from_json
 from flow.toolchain import vendor
 from flow.workers import Done, Failed, Pool, Task
@@ -135,28 +136,13 @@ class Study:
         hardware = self.space.hardware(genotype)
         return Candidate(number, genotype, spec, hardware.clock_mhz, hardware.budget, {})
 
-    def features(self, specs: list[NetSpec]) -> np.ndarray:
-        """Per network: logarithms of work and size, depth, widths and bit widths; the genotype itself is not needed."""
-        rows = []
-        for s in specs:
-            weighted = [layer for layer in s.layers if layer.weighted]
-            bits = [(layer.weight_bits, layer.activation_bits) for layer in weighted]
-            wide = [layer.out_channels for layer in weighted]
-            shapes = s.shapes()
-            rows.append([
-                math.log(s.macs), math.log(s.params), len(weighted), sum(layer.groups > 1 for layer in weighted),
-                float(np.mean([b[0] for b in bits])), float(np.mean([b[1] for b in bits])), min(b[0] for b in bits),
-                min(b[1] for b in bits), math.log(max(wide)), math.log(min(wide)),
-                math.log(max(1, shapes[max(0, len(shapes) - 3)][1])), sum(layer.kernel for layer in weighted),
-                sum(layer.kind == "add" for layer in s.layers),
-            ])  # fmt: skip
-        return np.array(rows, float)
-
     def predictor(self) -> Predictor | None:
         known = sorted(self.state.short)
         if len(known) < 3:
             return None
-        return fit(self.features([self.state.specs[d] for d in known]), np.array([self.state.short[d] for d in known]))
+        return fit(
+            summary.features([self.state.specs[d] for d in known]), np.array([self.state.short[d] for d in known])
+        )
 
     def accuracies(self, specs: list[NetSpec]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and uncertainty of each network's short-training accuracy; measured ones have none."""
@@ -165,7 +151,7 @@ class Study:
             # Before anything is trained, size stands in: the field's baseline proxy.
             size = np.array([math.log(s.params) for s in specs])
             return 0.5 + 0.02 * size, np.full(len(specs), 0.1)
-        mean, deviation = model.predict(self.features(specs))
+        mean, deviation = model.predict(summary.features(specs))
         for i, s in enumerate(specs):
             if s.digest in self.state.short:
                 mean[i], deviation[i] = self.state.short[s.digest], 0.0

@@ -109,13 +109,26 @@ class Net(nn.Module):
                 self.biases[str(i)] = nn.Parameter(torch.zeros(layer.out_channels))
 
     @torch.no_grad()
-    def begin_with(self, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-        """Take weights ``<i>.weight`` of the module's shapes and, as what normalisation adds, biases ``<i>.bias``."""
-        for name, array in arrays.items():
-            i, _, what = name.partition(".")
-            target = self.weights[i] if what == "weight" else self.norms[i].bias if i in self.norms else self.biases[i]
-            assert isinstance(target, Tensor)
-            target.copy_(torch.from_numpy(array))
+    def begin_with(self, arrays: Mapping[str, NDArray[np.float32]], x: Tensor) -> None:
+        """Take folded weights ``<i>.weight`` and ``<i>.bias`` of the module's shapes.
+
+        Normalisation is set so that on images ``x`` each such layer gives what its folded weights give: its scale is
+        their outputs' deviation, its offset their mean.
+        """
+        values: list[Tensor] = []
+        for i, layer in enumerate(self.spec.layers):
+            inputs = [x if j == INPUT else values[j] for j in layer.inputs]
+            given = f"{i}.weight" in arrays
+            if given:
+                self.weights[str(i)].copy_(torch.from_numpy(arrays[f"{i}.weight"]))
+                bias = torch.from_numpy(arrays[f"{i}.bias"])
+                if str(i) in self.norms:
+                    norm = self.norms.pop(str(i))
+                    _undo(norm, _FORWARD[layer.kind](self, i, layer, inputs), bias)
+                    self.norms[str(i)] = norm
+                else:
+                    self.biases[str(i)].copy_(bias)
+            values.append(self._activate(i, layer, _FORWARD[layer.kind](self, i, layer, inputs)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes)."""
@@ -237,6 +250,15 @@ class Net(nn.Module):
                 net.biases[str(i)] = nn.Parameter(torch.tensor(arrays[f"{i}.bias"]))
                 net.weight_exponents[i] = torch.tensor(weight_exponents[i], dtype=torch.int64)
         return net.eval()
+
+
+def _undo(norm: nn.Module, raw: Tensor, bias: Tensor) -> None:
+    """Normalisation of a convolution's outputs ``raw`` (N, C, H, W) that only adds ``bias``."""
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.copy_(raw.mean((0, 2, 3)))
+    norm.running_var.copy_(raw.var((0, 2, 3)))
+    norm.weight.copy_(torch.sqrt(norm.running_var + norm.eps))
+    norm.bias.copy_(norm.running_mean + bias)
 
 
 def _pad(x: Tensor, layer: Layer, value: float = 0.0) -> Tensor:

@@ -113,7 +113,8 @@ Start = Mapping[str, NDArray[np.float32]]
 
 
 def recipe(name: str, images: int, bfloat16: bool = False) -> Recipe:
-    """The recipe ``short`` (to rank networks in seconds) or ``full``, for a training split of ``images``.
+    """The recipe ``few`` (some dozen steps), ``short`` (to rank networks in seconds) or ``full``, for a training split
+    of ``images``.
 
     Small sets get more epochs: about 20 for 3,000 images and 10 for 50,000.  Raises ValueError for other names.
     """
@@ -121,6 +122,7 @@ def recipe(name: str, images: int, bfloat16: bool = False) -> Recipe:
     known = {
         "full": Recipe(epochs, max(2, round(epochs * 0.3)), batch=32 if images < SMALL_SET else 64, bfloat16=bfloat16),
         "short": Recipe(3, 1, subset=min(images, 4000), batch=32, bfloat16=bfloat16),
+        "few": Recipe(1, 0, subset=min(images, 2000), batch=32, bfloat16=bfloat16),
     }
     if name not in known:
         raise ValueError(f"no recipe {name!r}: there are {', '.join(known)}")
@@ -215,13 +217,13 @@ class _Run:
         self.watch, self.stopped = watch, False
         self.generator = torch.Generator().manual_seed(seed)
         self.net = Net(spec, self.generator)
-        if start is not None:
-            self.net.begin_with(start)
-        self.net.to(device)
         order = torch.randperm(len(data.train_x), generator=self.generator).numpy()
         chosen = np.sort(order[: how.subset or None])
         self.x = torch.from_numpy(data.train_x[chosen]).to(device)
         self.y = torch.from_numpy(data.train_y[chosen]).to(device)
+        if start is not None:
+            self.net.eval().begin_with(start, to_real(torch.from_numpy(data.train_x[chosen[:CALIBRATION_IMAGES]])))
+        self.net.to(device)
         # The curve is read off a share of the validation split where training itself is that short.
         self.stride = max(1, len(data.val_x) // max(500, len(chosen) // 10))
         self.history: list[Epoch] = []
