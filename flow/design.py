@@ -232,6 +232,7 @@ class Report:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     power: Mapping[str, float] = field(default_factory=dict)  # watts of the programmable logic at full rate
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # p10 and p90 of what is estimated
+    kind: str = "stream"  # of the accelerator: "stream" or "tiled"
 
     @property
     def latency_ms(self) -> float:
@@ -267,7 +268,7 @@ class Report:
             "engines": [
                 {
                     "board": self.board,
-                    "kind": "stream",
+                    "kind": self.kind,
                     "layers": [layer.name for layer in self.layers],
                     "interval_cycles": self.interval_cycles,
                     "resources": self.resources.json(),

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("simulate_kernel", "simulate"),
     ("estimate",),
     ("mapping",),
+    ("tiled",),
     ("codegen", "system"),
     ("toolchain",),
     ("lint",),

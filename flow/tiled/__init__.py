@@ -1,0 +1,8 @@
+"""The tiled engine: networks that do not fit on chip as one stage per layer."""
+
+from flow.tiled.design import TiledDesign
+from flow.tiled.engine import Engine, EngineError, Features
+from flow.tiled.solve import Grid, grid, solve
+from flow.tiled.steps import UnsupportedError, lower
+
+__all__ = ["Engine", "EngineError", "Features", "Grid", "TiledDesign", "UnsupportedError", "grid", "lower", "solve"]

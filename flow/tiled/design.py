@@ -1,0 +1,145 @@
+"""A network on one or several tiled engines: what the search gives, the compiler takes and reports show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from flow.board import Board, Resources
+from flow.cost import energy
+from flow.design import Bound, LayerReport, Report, Violation, excess
+from flow.ir.graph import Graph, digest_of
+from flow.tiled import nest
+from flow.tiled.engine import Engine, port_bytes, port_count, resources
+from flow.tiled.layout import jobs
+from flow.tiled.nest import Choice, Job
+from flow.tiled.steps import Steps
+
+# Share of a memory's peak bandwidth that long bursts of mixed reads and writes get once refresh and turnaround are
+# paid: an assumption, stated with every report.
+MEMORY_EFFICIENCY = 0.8
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What memory gives one engine, in bytes a cycle: its share of the board's bandwidth, and its ports."""
+
+    memory: float
+    port: float
+
+
+def rates(board: Board, clock_mhz: float, engine: Engine, copies: int) -> Rates:
+    """All engines run at once and share evenly. A board without a stated bandwidth is limited by its ports."""
+    whole = board.memory_gb_s * 1e3 * MEMORY_EFFICIENCY / clock_mhz
+    ports = engine.ports * port_bytes(board)
+    return Rates(whole / copies if whole else 2.0 * ports, ports)
+
+
+@dataclass(frozen=True, eq=False)
+class TiledDesign:
+    """``copies`` engines alike, each computing batches of ``batch`` images, all layers in turn.
+
+    ``choices``: tiling and cost of every step.  ``interval_cycles`` counts from image to image over all engines.
+    """
+
+    graph: Graph
+    board: Board
+    clock_mhz: float
+    engine: Engine
+    copies: int
+    batch: int
+    steps: Steps
+    choices: tuple[Choice, ...]
+    bound: Bound
+    available: Resources
+
+    @cached_property
+    def digest(self) -> str:
+        parts = [self.graph.digest, self.board.name, self.clock_mhz, self.engine.json(), self.copies, self.batch]
+        return digest_of([*parts, [tuple(c.tiling) for c in self.choices]])
+
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        return jobs(self.steps, self.engine)
+
+    @property
+    def rates(self) -> Rates:
+        return rates(self.board, self.clock_mhz, self.engine, self.copies)
+
+    @property
+    def batch_cycles(self) -> int:
+        """Cycles of one engine for one batch."""
+        return sum(c.cycles for c in self.choices)
+
+    @property
+    def interval_cycles(self) -> int:
+        return -(-self.batch_cycles // (self.batch * self.copies))
+
+    @property
+    def latency_cycles(self) -> int:
+        """From the start of a batch to its last result."""
+        return self.batch_cycles
+
+    @cached_property
+    def resources(self) -> Resources:
+        features = self.jobs[0].features
+        return resources(self.engine, features, self.board.ultrascale).times(self.copies)
+
+    @property
+    def traffic_bytes(self) -> int:
+        """Bytes between engine and memory for one batch."""
+        return sum(c.moved for c in self.choices)
+
+    @property
+    def compulsory_bytes(self) -> int:
+        """Lower bound of the traffic of a batch (docs/tiled-engine.md has the argument)."""
+        return sum(sum(nest.compulsory(j, self.batch)) for j in self.jobs)
+
+    def violations(self) -> tuple[Violation, ...]:
+        over = excess(self.resources, self.available)
+        ports = self.copies * self.engine.ports
+        have = port_count(self.board)
+        return over + ((Violation("ports", ports, have),) if ports > have else ())
+
+    def report(self) -> Report:
+        """The estimate, in the form of every other design's."""
+        watts = energy.power(self.resources, tuple(float(n) for n in self.resources.tuple), self.board, self.clock_mhz)
+        low, mean, high = watts.energy_mj(self.interval_cycles / (self.clock_mhz * 1e6))
+        return Report(
+            fidelity="estimate",
+            board=self.board.name,
+            clock_mhz=self.clock_mhz,
+            latency_cycles=self.latency_cycles,
+            interval_cycles=self.interval_cycles,
+            energy_mj=mean,
+            resources=self.resources,
+            available=self.available,
+            violations=self.violations(),
+            bound=self.bound,
+            macs=self.steps.macs,
+            layers=tuple(self._layers()),
+            parameters=self.parameters,
+            intervals={"energy_mj": (low, high)},
+            kind="tiled",
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {
+            **self.engine.json(),
+            "copies": self.copies,
+            "batch": self.batch,
+            "traffic_bytes": self.traffic_bytes,
+            "compulsory_bytes": self.compulsory_bytes,
+            "memory_efficiency": MEMORY_EFFICIENCY,
+        }
+
+    def _layers(self) -> list[LayerReport]:
+        return [
+            LayerReport(
+                s.name, s.out, "+".join(self.graph.node(n).op.kind for n in s.nodes) or "Add", s.macs,
+                -(-c.cycles // (self.batch * self.copies)), c.tiling._asdict(), Resources(),
+            )
+            for s, c in zip(self.steps.steps, self.choices, strict=True)
+        ]  # fmt: skip

@@ -1,0 +1,126 @@
+"""Where feature maps lie in memory: blocks of channels, pixels in rows, a pixel's channels of a block together.
+
+    tensor = [image][block][row][column][words of the block][granule channels]
+
+A block is what one output tile writes (up to ``tm`` channels), so tiles of whole rows are one burst.  A concatenation
+is its operands' blocks behind one another: they are written in place.  Channels that fill no whole word leave holes,
+which weights meet with zeros.  The network's input may instead be ``[row][column][4 bytes]`` (see ``Shape.gathers``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from flow.ir.graph import Graph
+from flow.tiled.engine import PIXEL, Engine
+from flow.tiled.nest import Job
+from flow.tiled.steps import CONV, Step, Steps, UnsupportedError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor's arrangement. ``blocks``: words of a pixel in each block; ``slots``: channel -> byte of its pixel."""
+
+    height: int
+    width: int
+    blocks: tuple[int, ...]
+    slots: tuple[int, ...]
+    row_words: int = 0  # of the pixel layout; 0: blocks
+
+    @property
+    def words(self) -> int:
+        """Words of a pixel over all blocks."""
+        return sum(self.blocks)
+
+    @property
+    def image_words(self) -> int:
+        """Words of one image."""
+        return self.height * (self.row_words or self.width * self.words)
+
+    def start(self, block: int) -> int:
+        """First word of a block within the image."""
+        return self.height * self.width * sum(self.blocks[:block])
+
+
+def regular(channels: int, engine: Engine, element: int = 1) -> tuple[int, ...]:
+    """Blocks of ``tm`` channels, the last one as narrow as it can be."""
+    return tuple(-(-min(engine.tm, channels - c) * element // engine.granule) for c in range(0, channels, engine.tm))
+
+
+def places(steps: Steps, engine: Engine) -> Mapping[str, Place]:
+    """Place of every tensor. Raises UnsupportedError where a tensor would have to lie in two places."""
+    graph, found = steps.graph, {"input": image_place(steps, engine)}
+    parents: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.id in steps.joins:
+            for part in steps.joins[node.id]:
+                if part == "input" or part in parents:
+                    raise UnsupportedError(
+                        f"Concat {node.name!r}: its operand {part} would have to lie in two places at once; the tiled "
+                        "engine joins without copying: put an operator in between"
+                    )
+                parents[part] = node.id
+            found[node.id] = joined([found[p] for p in steps.joins[node.id]], engine)
+        for s in steps.steps:
+            if s.out == node.id:
+                found[node.id] = made(s, found, engine)
+    for s in steps.steps:
+        other = found[s.residual] if s.residual else None
+        mine = found[s.out]
+        if other is not None and (other.blocks, other.slots) != (mine.blocks, mine.slots):
+            raise UnsupportedError(
+                f"{s.name!r}: the second operand of its addition comes from a concatenation whose parts are no "
+                f"multiples of {engine.tm} channels; choose other channel counts"
+            )
+    return found
+
+
+def image_place(steps: Steps, engine: Engine) -> Place:
+    c, h, w = steps.graph.tensors["input"].shape
+    if gathered(steps):
+        return Place(h, w, (), tuple(range(c)), -(-w * PIXEL // engine.granule))
+    return Place(h, w, regular(c, engine), tuple(range(c)))
+
+
+def gathered(steps: Steps) -> bool:
+    """Whether the network's input is read by gathering steps only."""
+    readers = [s for s in steps.steps if "input" in (s.source, s.residual)]
+    return all(s.shape.gathers and s.residual != "input" for s in readers) and "input" not in {
+        p for parts in steps.joins.values() for p in parts
+    }
+
+
+def joined(parts: list[Place], engine: Engine) -> Place:
+    slots: list[int] = []
+    at = 0
+    for p in parts:
+        slots += [at + s for s in p.slots]
+        at += p.words * engine.granule
+    return replace(parts[0], blocks=tuple(b for p in parts for b in p.blocks), slots=tuple(slots))
+
+
+def made(s: Step, found: Mapping[str, Place], engine: Engine) -> Place:
+    """Place of a step's output: fresh blocks, or for windows the input's own."""
+    if s.shape.kind == CONV:
+        return Place(s.shape.r, s.shape.c, regular(s.shape.m, engine, s.shape.out_bytes), tuple(range(s.shape.m)))
+    source = found[s.source]
+    blocks = tuple(b * s.shape.out_bytes for b in source.blocks)
+    return Place(s.shape.r, s.shape.c, blocks, source.slots)
+
+
+def jobs(steps: Steps, engine: Engine, found: Mapping[str, Place] | None = None) -> tuple[Job, ...]:
+    """Every step as the search and the compiler see it."""
+    found = found or places(steps, engine)
+    features = steps.features if gathered(steps) else replace(steps.features, gather=False)
+    out = []
+    for s in steps.steps:
+        source = found[s.source]
+        words = max(1, source.words)
+        out.append(Job(engine, features, s.shape, words, max(1, len(source.blocks)), found[s.out].blocks))
+    return tuple(out)
+
+
+def tensor_bytes(graph: Graph, found: Mapping[str, Place], engine: Engine, tensor: str) -> int:
+    """Bytes of one image of a tensor in memory."""
+    return found[tensor].image_words * engine.granule

@@ -1,0 +1,457 @@
+"""The loop nest of a step as data: what every iteration loads, computes and stores, and how long each part takes.
+
+    for each block of mb output tiles (tm channels each)           weights of the block stay in the cache if they fit
+      for each group of nb images, tile of tr rows, tile of tc columns
+        load the input tile: clipped halo, all channels            one iteration = one instruction
+        for each of the mb output tiles: products, output stage, store
+
+With one block the input is read once (input reuse); with blocks that fit the cache the weights are (weight reuse).  The
+compiler writes its instructions from the iterations, the cost below is evaluated over them, and the search evaluates
+the same formulas over all tilings at once (numpy arrays in place of numbers).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from flow.tiled.engine import FEWEST, PIXEL, RECORD, Engine, Features
+from flow.tiled.steps import CONV, DEPTHWISE, Shape
+
+Number = Any  # int, or an integer array of one shape for all
+
+# Assumptions of the cycle model, in cycles.  A burst's first word comes this late (read: request, DDR and interconnect;
+# write: response), during which its process waits; processes of a dataflow region need START to begin an iteration;
+# DEPTH is the array's pipeline.
+READ_LATENCY = 64
+WRITE_LATENCY = 48
+START = 24
+DEPTH = 24
+ROOM = 1 << 13  # accumulator words up to which tilings are listed at once; larger engines list their own
+
+
+class Tile(NamedTuple):
+    """A piece of one axis: ``outputs`` from ``at``, for which inputs ``low`` .. ``low + span - 1`` are loaded."""
+
+    at: int
+    outputs: int
+    low: int
+    span: int
+
+
+@lru_cache(maxsize=65536)
+def tiles(outputs: int, size: int, each: int, kernel: int, stride: int, pad: int, dilation: int) -> tuple[Tile, ...]:
+    """An axis of ``outputs`` cut into tiles of ``each``; the last may be shorter, halos are clipped to the map."""
+    found = []
+    for at in range(0, outputs, each):
+        count = min(each, outputs - at)
+        low = min(max(0, at * stride - pad), size - 1)
+        high = min(size - 1, (at + count - 1) * stride - pad + (kernel - 1) * dilation)
+        found.append(Tile(at, count, low, max(1, high - low + 1)))
+    return tuple(found)
+
+
+class Tiling(NamedTuple):
+    """Tile sizes of a step: images, rows, columns, output tiles to a block, input words to a chunk (0: all)."""
+
+    nb: int
+    tr: int
+    tc: int
+    mb: int
+    chunk: int = 0
+
+
+class Iteration(NamedTuple):
+    """One instruction's work. ``first``/``last``: of the chunks that are summed."""
+
+    image: int
+    images: int
+    rows: Tile
+    cols: Tile
+    m0: int
+    mb: int
+    n0: int
+    nn: int
+    first: bool
+    last: bool
+    fresh: bool  # weights come from memory (and fill the cache), not from the cache
+
+
+def row_tiles(s: Shape, each: int) -> tuple[Tile, ...]:
+    return tiles(s.r, s.h, each, s.kernel[0], s.stride[0], s.pads[0], s.dilation[0])
+
+
+def column_tiles(s: Shape, each: int, gathered: bool) -> tuple[Tile, ...]:
+    """Gathered rows hold one word (or a few) for each output column."""
+    if gathered:
+        return tiles(s.c, s.c, each, 1, 1, 0, 1)
+    return tiles(s.c, s.w, each, s.kernel[1], s.stride[1], s.pads[1], s.dilation[1])
+
+
+@dataclass(frozen=True)
+class Job:
+    """A step on an engine: the quantities that its tilings share. Words are of ``granule`` channels.
+
+    ``n_words``: of an input pixel; ``n_blocks``: blocks of channels, which lie apart in memory; ``widths``: words of a
+    pixel in each output tile, in bytes of one format.
+    """
+
+    engine: Engine
+    features: Features
+    shape: Shape
+    n_words: int
+    n_blocks: int
+    widths: tuple[int, ...]
+
+    @property
+    def gathered(self) -> bool:
+        return self.shape.gathers and self.features.gather
+
+    @property
+    def windowed(self) -> bool:
+        return self.shape.kind != CONV
+
+    @property
+    def m_tiles(self) -> int:
+        return len(self.widths)
+
+    @property
+    def depth(self) -> int:
+        """Array words (tn channels) of an input pixel; of a gathered one."""
+        e = self.engine
+        if self.gathered:
+            return -(-self.shape.kernel[1] * PIXEL // e.tn)
+        return -(-self.n_words * e.granule // e.tn)
+
+    @property
+    def row_words(self) -> int:
+        """Port words of an input row in the pixel layout."""
+        return -(-self.shape.w * PIXEL // self.engine.granule)
+
+    def positions(self, tile: int = 0) -> int:
+        """Kernel positions with all input channels, for an output tile: what the weights change for."""
+        kh, kw = self.shape.kernel
+        if self.windowed:
+            passes = kh * kw if self.shape.dilation[1] > 1 else kh * -(-kw // self.engine.taps)
+            return passes * self.slices(tile)
+        return self.depth * kh * (1 if self.gathered else kw)
+
+    def slices(self, tile: int) -> int:
+        """Window operators: slices of ``lanes`` channels that fill output tile number ``tile``."""
+        return -(-self.widths[tile] * self.engine.granule // self.shape.out_bytes // self.engine.lanes)
+
+    @property
+    def reach(self) -> int:
+        """Window columns taken together."""
+        return 1 if self.shape.dilation[1] > 1 else min(self.shape.kernel[1], self.engine.taps)
+
+    @property
+    def position_words(self) -> int:
+        """Port words of the weights of one position."""
+        if self.shape.kind == CONV:
+            return self.engine.weight_words
+        return self.engine.tap_words() if self.shape.kind == DEPTHWISE else 0
+
+    def tile_words(self, tile: int = 0) -> int:
+        """Port words of one output tile's weights and output parameters."""
+        return self.positions(tile) * self.position_words + self.engine.post_words(self.features)
+
+    def blocks(self, mb: int) -> list[tuple[int, int, int]]:
+        """Blocks of ``mb`` output tiles as (how many alike, tiles, first tile)."""
+        if self.windowed:  # one tile a block: a window has no use for more
+            kinds = Counter(self.widths)
+            return [(n, 1, self.widths.index(w)) for w, n in kinds.items()]
+        last = (self.m_tiles - 1) // mb * mb
+        inner = [(last // mb, mb, 0)] if last else []
+        return [*inner, (1, self.m_tiles - last, last)]
+
+
+def iterations(job: Job, tiling: Tiling, batch: int) -> Iterator[Iteration]:
+    """The nest, in the order in which the engine runs it."""
+    s = job.shape
+    rows, cols = row_tiles(s, tiling.tr), column_tiles(s, tiling.tc, job.gathered)
+    chunk = tiling.chunk or job.depth
+    for m0 in range(0, job.m_tiles, tiling.mb):
+        mb, fresh = min(tiling.mb, job.m_tiles - m0), True
+        for image in range(0, batch, tiling.nb):
+            for row in rows:
+                for col in cols:
+                    for n0 in range(0, job.depth, chunk):
+                        nn = min(chunk, job.depth - n0)
+                        yield Iteration(
+                            image, min(tiling.nb, batch - image), row, col, m0, mb, n0, nn,
+                            n0 == 0, n0 + nn == job.depth, fresh,
+                        )  # fmt: skip
+                    fresh = False
+
+
+class Cost(NamedTuple):
+    """Cycles of each process in one iteration, each alone, and the bytes moved. Numbers or arrays."""
+
+    load: Number
+    weights: Number
+    compute: Number
+    store: Number
+    residual: Number
+    drain: Number  # what the store still has to do when the array is done
+    read_bytes: Number
+    write_bytes: Number
+
+    def slowest(self, bytes_per_cycle: float, port_bytes: float) -> Number:
+        """Cycles between iterations in a long run: the slowest process, the ports, or memory."""
+        memory = np.ceil((self.read_bytes + self.write_bytes) / bytes_per_cycle)
+        port = np.ceil(self.read_bytes / port_bytes)
+        own = np.maximum.reduce(
+            np.broadcast_arrays(self.load, self.weights, self.compute, self.store, self.residual, RECORD + START)
+        )
+        return np.maximum(np.maximum(own, memory), port).astype(np.int64) + START
+
+
+def iteration_cost(
+    job: Job, images: Number, r: Number, ly: Number, c: Number, lx: Number, m0: int, mb: int,
+    words: int, share: int, last: Number, weight_words: Number,
+) -> Cost:  # fmt: skip
+    """Cost of one iteration.
+
+    ``r``, ``c`` outputs from ``ly``, ``lx`` loaded rows and columns of ``images`` images; ``words``: input words of a
+    pixel loaded, in ``share`` runs; ``last``: whether it stores; ``weight_words``: port words that come from memory.
+    """
+    e, s = job.engine, job.shape
+    if job.gathered:
+        bursts = images
+        read = images * ly * job.row_words
+        load = images * ly * (job.row_words + c * job.depth) + bursts * READ_LATENCY
+    else:
+        whole = (lx == s.w) & (ly == s.h)
+        bursts = np.where(whole & (words == job.n_words), 1, images * share * np.where(lx == s.w, 1, ly))
+        read = images * ly * lx * words
+        load = read + bursts * READ_LATENCY
+    pixels = images * r * c
+    part = 1 if not job.windowed else images * r * ((c - 1) * s.stride[1] + job.reach)
+    steps = pixels if not job.windowed else part
+    beat = np.maximum(np.maximum(steps, job.position_words + 1), FEWEST)
+    positions = job.positions(m0) if job.windowed or job.gathered else job.positions() * words // job.n_words
+    compute = mb * positions * beat + job.position_words + DEPTH
+    stream = mb * (positions * job.position_words + last * e.post_words(job.features))
+    weights = np.maximum(stream, weight_words) + np.where(weight_words > 0, READ_LATENCY, 0)
+    out = last * pixels * sum(job.widths[m0 : m0 + mb])
+    segments = mb * np.where(c == s.c, np.where(r == s.r, 1, images), images * r)
+    store = out + last * (segments * WRITE_LATENCY + mb * e.post_words(job.features))
+    residual = (out + segments * READ_LATENCY) if s.residual else 0 * out
+    drain = last * (pixels * job.widths[m0 + mb - 1] + WRITE_LATENCY)
+    return Cost(
+        load, weights, compute, store, residual, drain,
+        (read + (out if s.residual else 0)) * e.granule + weight_words * e.wp, out * e.granule,
+    )  # fmt: skip
+
+
+def weight_words(job: Job, m0: int, mb: int, share: float, fresh: bool) -> Number:
+    """Port words of a block's weights that an iteration takes from memory."""
+    total = mb * int(np.ceil(job.tile_words(m0) * share))
+    return total if fresh else max(0, total - job.engine.cache)
+
+
+def cost(job: Job, it: Iteration) -> Cost:
+    """Cost of one iteration of the nest."""
+    words, runs = loaded_words(job, it.m0, it.mb)
+    share = it.nn / job.depth
+    if not job.windowed and share < 1:
+        words, runs = int(np.ceil(words * share)), max(1, round(runs * share))
+    return iteration_cost(
+        job, it.images, it.rows.outputs, it.rows.span, it.cols.outputs, it.cols.span, it.m0, it.mb,
+        words, runs, int(it.last), weight_words(job, it.m0, it.mb, share, it.fresh),
+    )  # fmt: skip
+
+
+def loaded_words(job: Job, m0: int, mb: int) -> tuple[int, int]:
+    """Input words of a pixel and runs that a block needs: all of them, or a window's own channels."""
+    if not job.windowed:
+        return job.n_words, job.n_blocks
+    return job.widths[m0] // job.shape.out_bytes, mb
+
+
+# ------------------------------------------------------------------ all tilings of a shape at once
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Spatial tilings of a shape: per candidate the sizes, and up to K distinct tiles of either axis with counts."""
+
+    nb: np.ndarray
+    tr: np.ndarray
+    tc: np.ndarray
+    images: np.ndarray  # (candidates, 2): sizes of image groups
+    image_counts: np.ndarray
+    rows: np.ndarray  # (candidates, K, 3): outputs, loaded, how many
+    cols: np.ndarray
+
+
+def pieces(n: int) -> list[int]:
+    """Tile sizes that differ in the number of tiles: ceil(n / k)."""
+    return sorted({-(-n // k) for k in range(1, n + 1)}, reverse=True)
+
+
+@lru_cache(maxsize=4096)
+def candidates(s: Shape, batch: int, gathered: bool, most: int) -> Candidates:
+    """Every (images, rows, columns) of at most ``most`` output pixels; columns are cut only where a row is too long."""
+    found = []
+    for tc in pieces(s.c):
+        if tc < s.c and (gathered or min(s.c, most) < 2 * tc <= most):
+            continue  # a row fits in fewer pieces
+        found += [
+            (nb, tr, tc) for tr in pieces(s.r) for nb in pieces(batch)
+            if nb * tr * tc <= most and (nb == 1 or tr == s.r)
+        ]  # fmt: skip
+        if tc <= most and (tc == s.c or tc * 2 <= most):
+            break
+    if not found:
+        return Candidates(*(np.zeros((0, *shape), np.int64) for shape in ((), (), (), (2,), (2,), (1, 3), (1, 3))))
+    nb, tr, tc = np.array(found, np.int64).T
+    rows = _table([row_tiles(s, t) for t in tr.tolist()])
+    cols = _table([column_tiles(s, t, gathered) for t in tc.tolist()])
+    images = np.stack([nb, np.where(batch % nb, batch % nb, 1)], 1)
+    counts = np.stack([batch // nb, (batch % nb > 0).astype(np.int64)], 1)
+    return Candidates(nb, tr, tc, images, counts, rows, cols)
+
+
+def _table(found: list[tuple[Tile, ...]]) -> np.ndarray:
+    classes = [Counter((t.outputs, t.span) for t in ts) for ts in found]
+    width = max(len(c) for c in classes)
+    out = np.ones((len(found), width, 3), np.int64)
+    out[:, :, 2] = 0
+    for i, c in enumerate(classes):
+        for k, ((count, span), n) in enumerate(c.items()):
+            out[i, k] = count, span, n
+    return out
+
+
+def totals(
+    job: Job, cand: Candidates, mb: int, bytes_per_cycle: float, port_bytes: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles and bytes of the whole step for each candidate, blocks of ``mb`` output tiles."""
+    images, rows, cols = cand.images[:, :, None, None], cand.rows[:, None, :, None], cand.cols[:, None, None, :]
+    count = cand.image_counts[:, :, None, None] * rows[..., 2] * cols[..., 2]
+    cycles = np.zeros(len(cand.nb), np.int64)
+    moved = np.zeros(len(cand.nb), np.int64)
+    for blocks, size, m0 in job.blocks(mb):
+        words, runs = loaded_words(job, m0, size)
+        again = iteration_cost(
+            job, images, rows[..., 0], rows[..., 1], cols[..., 0], cols[..., 1], m0, size, words, runs, 1,
+            weight_words(job, m0, size, 1.0, False),
+        )  # fmt: skip
+        fresh = iteration_cost(  # of each block, the first iteration takes its weights from memory
+            job, cand.images[:, 0], cand.rows[:, 0, 0], cand.rows[:, 0, 1], cand.cols[:, 0, 0], cand.cols[:, 0, 1], m0,
+            size, words, runs, 1, weight_words(job, m0, size, 1.0, True),
+        )  # fmt: skip
+        slow, first = again.slowest(bytes_per_cycle, port_bytes), fresh.slowest(bytes_per_cycle, port_bytes)
+        data = again.read_bytes + again.write_bytes
+        extra = fresh.read_bytes - np.broadcast_to(again.read_bytes, slow.shape)[:, 0, 0, 0]
+        cycles += blocks * ((slow * count).sum((1, 2, 3)) + first - slow[:, 0, 0, 0])
+        moved += blocks * ((data * count).sum((1, 2, 3)) + extra)
+    return cycles, moved
+
+
+class Choice(NamedTuple):
+    """The tiling of a step and its cost in a long run of batches."""
+
+    tiling: Tiling
+    cycles: int
+    moved: int
+
+
+class Surface(NamedTuple):
+    """Every tiling of a step: sizes (nb, tr, tc, mb), buffer words it needs, cycles and bytes; fastest first."""
+
+    sizes: np.ndarray
+    pixels: np.ndarray
+    inputs: np.ndarray
+    cycles: np.ndarray
+    moved: np.ndarray
+
+
+@lru_cache(maxsize=16384)
+def surface(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> Surface:
+    """All tilings that the engine's buffers could hold; engines with smaller ones take the part that fits theirs."""
+    e, cand = job.engine, candidates(job.shape, batch, job.gathered, job.engine.acc_depth)
+    deep = job.depth if not job.windowed else -(-max(job.widths) // job.shape.out_bytes * e.granule // e.tn)
+    span = cand.rows[:, :, 1].max(1, initial=1) * cand.cols[:, :, 0 if job.gathered else 1].max(1, initial=1)
+    inputs = cand.nb * span * deep
+    parts = []
+    for mb in [1] if job.windowed else pieces(job.m_tiles):
+        cycles, moved = totals(job, cand, mb, bytes_per_cycle, port_bytes)
+        sizes = np.stack([cand.nb, cand.tr, cand.tc, np.full(len(cand.nb), mb)], 1)
+        parts.append((sizes, cand.nb * cand.tr * cand.tc, inputs, cycles, moved))
+    merged = [np.concatenate(x) for x in zip(*parts, strict=True)]
+    order = np.lexsort((merged[4], merged[3]))
+    return Surface(*(x[order] for x in merged))
+
+
+def best(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> Choice | None:
+    """The tiling of fewest cycles, then of least traffic; None when no tile fits the buffers."""
+    e = job.engine
+    roomy = replace(job, engine=replace(e, acc_depth=max(e.acc_depth, ROOM), in_depth=1 << 20, double_buffer=True))
+    s = surface(roomy, batch, bytes_per_cycle, port_bytes)
+    ok = (s.pixels <= e.acc_depth) & (s.inputs <= e.in_depth)
+    if not ok.any():
+        return _chunked(job, batch, bytes_per_cycle, port_bytes)
+    k = int(np.argmax(ok))
+    return Choice(Tiling(*(int(v) for v in s.sizes[k])), int(s.cycles[k]), int(s.moved[k]))
+
+
+def _chunked(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> Choice | None:
+    """Not even one output row's inputs fit: its channels come in chunks, sums stay in the accumulators."""
+    e, s = job.engine, job.shape
+    if job.windowed or job.gathered or (e.tm % e.tn and e.tn % e.tm):
+        return None
+    step = max(1, e.tm // e.tn)
+    for tc in pieces(s.c):
+        span = max(t.span for t in row_tiles(s, 1)) * max(t.span for t in column_tiles(s, tc, False))
+        chunk = e.in_depth // span // step * step
+        if chunk < 1 or tc > e.acc_depth:
+            continue
+        tiling = Tiling(1, 1, tc, 1, chunk)
+        parts = [cost(job, it) for it in iterations(job, tiling, batch)]
+        cycles = sum(int(p.slowest(bytes_per_cycle, port_bytes)) for p in parts)
+        return Choice(tiling, cycles, sum(int(p.read_bytes + p.write_bytes) for p in parts))
+    return None
+
+
+@lru_cache(maxsize=4096)
+def touched(outputs: int, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+    """Positions of an axis that some window reads."""
+    at = (np.arange(outputs) * stride - pad)[:, None] + np.arange(kernel) * dilation
+    return int(np.unique(at[(at >= 0) & (at < size)]).size)
+
+
+def ideal(job: Job) -> int:
+    """Cycles an image that the array works at least: every position lasts no less than a tile's pixels."""
+    s = job.shape
+    pixels = s.r * ((s.c - 1) * s.stride[1] + 1) if job.windowed else s.r * s.c
+    return sum(job.positions(t) for t in range(job.m_tiles)) * pixels
+
+
+def floor(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> int:
+    """Cycles of a batch that no tiling beats: the array's work, each word moved once, memory and ports."""
+    s = job.shape
+    reads, writes = compulsory(job, batch)
+    out = batch * s.r * s.c * sum(job.widths)
+    weights = sum(job.tile_words(t) for t in range(job.m_tiles))
+    return int(max(batch * ideal(job), out, weights, (reads + writes) / bytes_per_cycle, reads / port_bytes, START))
+
+
+@lru_cache(maxsize=65536)
+def compulsory(job: Job, batch: int) -> tuple[int, int]:
+    """Bytes (read, written) that any schedule moves: every input word that some window needs, every weight and every
+    output word, once a batch."""
+    e, s = job.engine, job.shape
+    rows = touched(s.r, s.h, s.kernel[0], s.stride[0], s.pads[0], s.dilation[0])
+    cols = touched(s.c, s.w, s.kernel[1], s.stride[1], s.pads[1], s.dilation[1])
+    words = rows * (job.row_words if job.gathered else cols * job.n_words)
+    out = s.r * s.c * sum(job.widths)
+    weights = sum(job.tile_words(t) for t in range(job.m_tiles)) * e.wp
+    return batch * e.granule * (words + (out if s.residual else 0)) + weights, batch * e.granule * out

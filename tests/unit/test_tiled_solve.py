@@ -1,0 +1,117 @@
+"""The tiled engine's search: loop nests cover their layers, costs add up, the answer is the best of the grid."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from flow import board
+from flow.design import excess
+from flow.estimate import share
+from flow.mapping import Goal, NoFit
+from flow.tiled import Engine, EngineError, Grid, UnsupportedError, lower, nest, solve
+from flow.tiled.design import rates
+from flow.tiled.engine import resources
+from flow.tiled.layout import jobs
+from tests.networks import Draft, random_draft, resnet8, sample
+
+GRID = Grid(
+    arrays=((8, 8), (16, 8), (16, 16)), granule=8, wp=(8,), acc_depth=(32, 128), in_depth=(64, 512), cache=(0, 256),
+    copies=(1, 2), batch=(1, 2),
+)  # fmt: skip
+SMALL = Engine(tm=16, tn=8, granule=8, wp=8, acc_depth=64, in_depth=256, cache=128)
+
+
+@pytest.mark.parametrize(
+    "graph", [resnet8(), sample(), random_draft(3, 8).graph()], ids=["resnet8", "sample", "random"]
+)
+def test_iterations_compute_every_output_once(graph) -> None:
+    for job in jobs(lower(graph), SMALL):
+        tiling = nest.best(job, 3, 16.0, 16.0).tiling
+        done = np.zeros((3, job.m_tiles, job.shape.r, job.shape.c), int)
+        for it in nest.iterations(job, tiling, 3):
+            if it.last:
+                rows = slice(it.rows.at, it.rows.at + it.rows.outputs)
+                cols = slice(it.cols.at, it.cols.at + it.cols.outputs)
+                done[it.image : it.image + it.images, it.m0 : it.m0 + it.mb, rows, cols] += 1
+        assert (done == 1).all()
+
+
+@pytest.mark.parametrize("graph", [resnet8(), sample()], ids=["resnet8", "sample"])
+def test_search_counts_what_the_nest_does(graph) -> None:
+    """The formulas over all tilings at once against a walk through the iterations of the chosen one."""
+    for job, batch in itertools.product(jobs(lower(graph), SMALL), (1, 3)):
+        choice = nest.best(job, batch, 8.0, 16.0)
+        parts = [nest.cost(job, it) for it in nest.iterations(job, choice.tiling, batch)]
+        assert choice.cycles == sum(int(p.slowest(8.0, 16.0)) for p in parts)
+        assert choice.moved == sum(int(p.read_bytes + p.write_bytes) for p in parts)
+        assert choice.cycles >= nest.floor(job, batch, 8.0, 16.0)
+        assert choice.moved >= sum(nest.compulsory(job, batch))
+
+
+def test_halo_of_every_tile_is_what_its_windows_read() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        kernel, stride, dilation = (int(v) for v in rng.integers(1, 5, 3))
+        pad = int(rng.integers(0, kernel))
+        size = int(rng.integers(dilation * (kernel - 1) + 1, 30))
+        outputs = (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+        for t in nest.tiles(outputs, size, int(rng.integers(1, outputs + 1)), kernel, stride, pad, dilation):
+            at = (np.arange(t.at, t.at + t.outputs) * stride - pad)[:, None] + np.arange(kernel) * dilation
+            read = at[(at >= 0) & (at < size)]
+            if read.size:
+                assert t.low <= read.min() and read.max() < t.low + t.span
+                assert dilation > 1 or t.low + t.span == read.max() + 1
+
+
+@pytest.mark.parametrize("objective", ["throughput", "latency"])
+@pytest.mark.parametrize("name", ["pynq-z2", "zcu104"])
+def test_the_answer_is_the_best_of_the_grid(name: str, objective: str) -> None:
+    place, goal, graph = board.load(name), Goal(objective, 0.6), resnet8()
+    found = solve(graph, place, goal, 100.0, GRID)
+    steps, budget, best = lower(graph), share(place, 0.6), float("inf")
+    for (tm, tn), acc, words, cache, copies, batch in itertools.product(
+        GRID.arrays, GRID.acc_depth, GRID.in_depth, GRID.cache, GRID.copies, GRID.batch
+    ):
+        engine = Engine(tm, tn, 8, 8, acc, words, cache, ports=max(1, 4 // copies))
+        each = jobs(steps, engine)
+        if excess(resources(engine, each[0].features, place.ultrascale).times(copies), budget):
+            continue
+        pace = rates(place, 100.0, engine, copies)
+        choices = [nest.best(j, batch, pace.memory, pace.port) for j in each]
+        if all(choices):
+            cycles = sum(c.cycles for c in choices)
+            best = min(best, cycles if objective == "latency" else cycles / batch / copies)
+    got = found.batch_cycles if objective == "latency" else found.batch_cycles / found.batch / found.copies
+    assert got == best
+    assert found.report().fits and found.bound.gap == 0
+
+
+def test_limits_and_refusals() -> None:
+    place = board.load("pynq-z2")
+    assert isinstance(solve(resnet8(), place, Goal(min_fps=1e6)), NoFit)
+    assert isinstance(solve(resnet8(), place, Goal(max_utilisation=0.02)), NoFit)
+    d = Draft((4, 6, 6))
+    d.dense(d.conv(d.conv("input", 4, bits=12), 4), 3)
+    with pytest.raises(UnsupportedError, match="12-bit"):
+        solve(d.graph(), place)
+    with pytest.raises(EngineError, match="multiples of the granule"):
+        Engine(tm=20, tn=16, granule=16)
+
+
+def test_residual_goes_with_its_producer() -> None:
+    graph = resnet8()
+    steps = lower(graph).steps
+    assert len(steps) == len(graph.nodes) - 3  # three additions
+    assert sum(s.residual is not None for s in steps) == 3
+
+
+def test_estimate_report_names_the_engine() -> None:
+    found = solve(resnet8(), board.load("zcu104"), Goal(), 200.0, replace(GRID, batch=(2,)))
+    report = found.report().json()
+    assert report["engines"][0]["kind"] == "tiled" and report["engines"][0]["parameters"]["tm"] == found.engine.tm
+    assert report["fps"] == pytest.approx(2e8 / found.interval_cycles)
+    assert report["macs"] == sum(resnet8().macs(n) for n in resnet8().nodes)
