@@ -10,7 +10,7 @@ from flow.board import Board, Resources
 from flow.cost import energy
 from flow.design import Bound, LayerReport, Report, Violation, excess
 from flow.ir.graph import Graph, digest_of
-from flow.tiled import nest
+from flow.tiled import tilings
 from flow.tiled.engine import Engine, port_bytes, port_count, resources
 from flow.tiled.layout import jobs
 from flow.tiled.nest import Choice, Job
@@ -94,7 +94,7 @@ class TiledDesign:
     @property
     def compulsory_bytes(self) -> int:
         """Lower bound of the traffic of a batch (docs/tiled-engine.md has the argument)."""
-        return sum(sum(nest.compulsory(j, self.batch)) for j in self.jobs)
+        return sum(sum(tilings.compulsory(j, self.batch)) for j in self.jobs)
 
     def violations(self) -> tuple[Violation, ...]:
         over = excess(self.resources, self.available)

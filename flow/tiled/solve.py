@@ -20,7 +20,7 @@ from flow.design import Bound, Violation, excess
 from flow.estimate import share
 from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit
-from flow.tiled import nest
+from flow.tiled import tilings
 from flow.tiled.design import Rates, TiledDesign, rates
 from flow.tiled.engine import Buffers, Engine, Features, port_bytes, port_count, resources
 from flow.tiled.layout import jobs
@@ -132,7 +132,7 @@ def arrays(steps: Steps, board: Board, goal: Goal, clock: float, space: Grid) ->
                     continue
                 placed = replace(engine, ports=max(1, port_count(board) // copies))
                 pace = rates(board, clock, placed, copies)
-                work = sum(n * nest.floor(j, batch, pace.memory, pace.port) for j, n in each.items())
+                work = sum(n * tilings.floor(j, batch, pace.memory, pace.port) for j, n in each.items())
                 floor = work / (batch * copies) if goal.objective != "latency" else float(work)
                 found.append(Array(placed, copies, batch, floor))
     found.sort(key=lambda a: (a.floor, a.copies, a.batch))
@@ -163,11 +163,11 @@ def _cycles(
 ) -> tuple[Choice, ...] | None:
     """The best tiling of every step; None when one has none, or when all together need ``most`` cycles or more."""
     each = jobs(steps, engine)
-    left = sum(nest.floor(j, batch, pace.memory, pace.port) for j in each)
+    left = sum(tilings.floor(j, batch, pace.memory, pace.port) for j in each)
     out, spent = [], 0
     for job in each:
-        left -= nest.floor(job, batch, pace.memory, pace.port)
-        choice = nest.best(job, batch, pace.memory, pace.port)
+        left -= tilings.floor(job, batch, pace.memory, pace.port)
+        choice = tilings.best(job, batch, pace.memory, pace.port)
         if choice is None:
             return None
         spent += choice.cycles
@@ -218,6 +218,6 @@ def _limits(goal: Goal) -> tuple[Violation, ...]:
 
 def _limit(steps: Steps, engine: Engine, array: Array, choices: tuple[Choice, ...], pace: Rates) -> str:
     """What most of the time is spent on: the array, or memory."""
-    work = array.batch * sum(nest.ideal(j) for j in jobs(steps, engine))
+    work = array.batch * sum(tilings.ideal(j) for j in jobs(steps, engine))
     moved = sum(c.moved for c in choices) / pace.memory
     return "dsp" if work >= moved else "bandwidth"

@@ -12,7 +12,7 @@ from flow import board
 from flow.design import excess
 from flow.estimate import share
 from flow.mapping import Goal, NoFit
-from flow.tiled import Engine, EngineError, Grid, UnsupportedError, lower, nest, solve
+from flow.tiled import Engine, EngineError, Grid, UnsupportedError, lower, nest, solve, tilings
 from flow.tiled.design import rates
 from flow.tiled.engine import resources
 from flow.tiled.layout import jobs
@@ -30,7 +30,7 @@ SMALL = Engine(tm=16, tn=8, granule=8, wp=8, acc_depth=64, in_depth=256, cache=1
 )
 def test_iterations_compute_every_output_once(graph) -> None:
     for job in jobs(lower(graph), SMALL):
-        tiling = nest.best(job, 3, 16.0, 16.0).tiling
+        tiling = tilings.best(job, 3, 16.0, 16.0).tiling
         done = np.zeros((3, job.m_tiles, job.shape.r, job.shape.c), int)
         for it in nest.iterations(job, tiling, 3):
             if it.last:
@@ -44,12 +44,12 @@ def test_iterations_compute_every_output_once(graph) -> None:
 def test_search_counts_what_the_nest_does(graph) -> None:
     """The formulas over all tilings at once against a walk through the iterations of the chosen one."""
     for job, batch in itertools.product(jobs(lower(graph), SMALL), (1, 3)):
-        choice = nest.best(job, batch, 8.0, 16.0)
+        choice = tilings.best(job, batch, 8.0, 16.0)
         parts = [nest.cost(job, it) for it in nest.iterations(job, choice.tiling, batch)]
         assert choice.cycles == sum(int(p.slowest(8.0, 16.0)) for p in parts)
         assert choice.moved == sum(int(p.read_bytes + p.write_bytes) for p in parts)
-        assert choice.cycles >= nest.floor(job, batch, 8.0, 16.0)
-        assert choice.moved >= sum(nest.compulsory(job, batch))
+        assert choice.cycles >= tilings.floor(job, batch, 8.0, 16.0)
+        assert choice.moved >= sum(tilings.compulsory(job, batch))
 
 
 def test_halo_of_every_tile_is_what_its_windows_read() -> None:
@@ -81,7 +81,7 @@ def test_the_answer_is_the_best_of_the_grid(name: str, objective: str) -> None:
         if excess(resources(engine, each[0].features, place.ultrascale).times(copies), budget):
             continue
         pace = rates(place, 100.0, engine, copies)
-        choices = [nest.best(j, batch, pace.memory, pace.port) for j in each]
+        choices = [tilings.best(j, batch, pace.memory, pace.port) for j in each]
         if all(choices):
             cycles = sum(c.cycles for c in choices)
             best = min(best, cycles if objective == "latency" else cycles / batch / copies)
