@@ -13,8 +13,9 @@ from flow.ir.graph import Graph, digest_of
 from flow.tiled import tilings
 from flow.tiled.engine import Engine, port_bytes, port_count, resources
 from flow.tiled.layout import jobs
-from flow.tiled.nest import Choice, Job
+from flow.tiled.nest import Job
 from flow.tiled.steps import Steps
+from flow.tiled.tilings import Choice
 
 # Share of a memory's peak bandwidth that long bursts of mixed reads and writes get once refresh and turnaround are
 # paid: an assumption, stated with every report.

@@ -24,8 +24,8 @@ from flow.tiled import tilings
 from flow.tiled.design import Rates, TiledDesign, rates
 from flow.tiled.engine import Buffers, Engine, Features, port_bytes, port_count, resources
 from flow.tiled.layout import jobs
-from flow.tiled.nest import Choice
 from flow.tiled.steps import Steps, lower
+from flow.tiled.tilings import Choice
 
 
 @dataclass(frozen=True)
