@@ -64,7 +64,8 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     p = command("bench", "run a benchmark and print its tables")
     p.add_argument("name", nargs="?", metavar="NAME", help="which; lists them without")
     p.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the benchmark's own arguments")
-    command("boards", "boards and what they offer")
+    p = command("boards", "boards and what they offer, and platforms of several boards")
+    p.add_argument("--platforms", action="store_true", help="with --json: the platforms instead of the boards")
     command("blocks", "hardware blocks")
     command("doctor", "what is installed and what is missing")
     return top
@@ -146,7 +147,12 @@ def default_workers() -> int:
 
 def _mapping_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("model", metavar="MODEL.onnx")
-    p.add_argument("--board", required=True, help="name or TOML file")
+    place = p.add_mutually_exclusive_group(required=True)
+    place.add_argument("--board", help="name or TOML file")
+    place.add_argument("--platform", help="several boards: name or TOML file; see flow boards")
+    p.add_argument(
+        "--batch", type=positive, default=1, help="with --platform: images after which a board may be loaded anew"
+    )
     p.add_argument("--calibration", metavar="X.npy", help="float32 images (N, C, H, W) for post-training quantisation")
     p.add_argument("--bits", default="8", help="weights|activations of post-training quantisation")
     p.add_argument("--objective", default="throughput", choices=["throughput", "latency", "area"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:"
 KINDS = ("lut", "ff", "dsp", "bram18", "uram")
 
 
@@ -62,9 +63,18 @@ class Board:
     board_part: str = ""
     static_w: float = 0.0
 
+    def json(self) -> dict[str, Any]:
+        """Plain values that ``from_json`` takes back: designs carry their board, which may be a file of the user's."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"available": self.available.json()}
+
     @property
     def ultrascale(self) -> bool:
         return self.family in ("zynquplus", "virtexuplus", "kintexuplus")
+
+
+def from_json(view: dict[str, Any]) -> Board:
+    """The board that ``Board.json`` wrote down."""
+    return Board(**{**view, "available": Resources(**view["available"])})
 
 
 class BoardError(ValueError):
@@ -160,7 +170,7 @@ def parse(text: str, where: str) -> Board:
         static_w=get("power", "static_w", float, required=False),
     )
     for text_value, key in ((board.name, "name"), (board.part, "part"), (board.board_part, "system.board_part")):
-        if not set(text_value) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:"):
+        if not set(text_value) <= set(NAME_CHARACTERS):
             raise BoardError(f"{where}: key {key} has characters that no part or board name has: {text_value!r}")
     if not board.clock_mhz or not board.available.lut:
         raise BoardError(f"{where}: clock.default_mhz and resources.lut must be above zero")

@@ -198,16 +198,23 @@ def quantised(a: argparse.Namespace) -> Any:
 
 
 def compiled(a: argparse.Namespace) -> Any:
-    from flow import board, project
+    from flow import assembly, board, platform, project
 
     make: Callable[..., Any] = project.compile_model
-    if getattr(a, "backend", "flow") == "hls4ml":
-        from flow.backends import hls4ml
+    if a.platform:
+        if getattr(a, "backend", "flow") != "flow":
+            raise ValueError(f"--backend {a.backend} with --platform: only our own projects go on several boards")
+        several = platform.load(a.platform)
+        result: Any = assembly.compile_model(quantised(a), several, goal(a), a.clock_mhz, batch=a.batch)
+    else:
+        if getattr(a, "backend", "flow") == "hls4ml":
+            from flow.backends import hls4ml
 
-        make = hls4ml.compile_model
-    result = make(quantised(a), board.load(a.board), goal(a), a.clock_mhz)
+            make = hls4ml.compile_model
+        result = make(quantised(a), board.load(a.board), goal(a), a.clock_mhz)
     if not hasattr(result, "files"):
-        raise ValueError(f"{a.model} does not fit {a.board} within {a.max_utilisation:g} of its resources: {result}")
+        place = a.platform or a.board
+        raise ValueError(f"{a.model} does not fit {place} within {a.max_utilisation:g} of its resources: {result}")
     return result
 
 
@@ -239,7 +246,7 @@ def images_of(a: argparse.Namespace, loaded: Any) -> Any:
 
 
 def csim(a: argparse.Namespace) -> Answer:
-    from flow import project
+    from flow import assembly, project
     from flow.backends import hls4ml
 
     folder = Path(a.folder)
@@ -247,6 +254,11 @@ def csim(a: argparse.Namespace) -> Answer:
         both = hls4ml.csim(folder, images_of(a, hls4ml.load(folder)), native=not a.ap_types)
         emit(a, both.json(), both.text)
         return 0 if both.bit_exact else 1
+    if assembly.is_project(folder):
+        several = assembly.load(folder)
+        result = assembly.csim(several, images_of(a, several), native=not a.ap_types)
+        emit(a, result.json(), result.text)
+        return 0 if result.bit_exact else 1
     loaded = project.load(folder)
     result = project.csim(loaded, images_of(a, loaded), native=not a.ap_types)
     emit(a, result.json(), result.text)
@@ -254,19 +266,24 @@ def csim(a: argparse.Namespace) -> Answer:
 
 
 def lint(a: argparse.Namespace) -> Answer:
+    from flow import assembly
     from flow import lint as rules
 
-    found = rules.lint(Path(a.folder))
+    folder = Path(a.folder)
+    found = assembly.lint_all(folder, assembly.load(folder)) if assembly.is_project(folder) else rules.lint(folder)
     emit(a, rules.document(found), lambda: "\n".join(map(str, found)) or "no findings")
     return 1 if found else 0
 
 
 def simulate(a: argparse.Namespace) -> Answer:
-    from flow import project
+    from flow import assembly, pipeline, project
     from flow import simulate as cycles
 
-    loaded = project.load(Path(a.folder))
-    netlist = loaded.design().netlist
+    folder = Path(a.folder)
+    if assembly.is_project(folder):
+        netlist = pipeline.netlist(assembly.load(folder).system())
+    else:
+        netlist = project.load(folder).design().netlist
     depths = dict(depth_of(text) for text in a.depth)
     if a.minimise:
         depths = cycles.minimal_depths(netlist) | depths
@@ -310,9 +327,9 @@ def parse(a: argparse.Namespace) -> Answer:
 
 
 def boards(a: argparse.Namespace) -> Answer:
-    from flow import board
+    from flow import board, platform
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": b.name,
             "part": b.part,
@@ -322,7 +339,15 @@ def boards(a: argparse.Namespace) -> Answer:
         }
         for b in board.every()
     ]
-    emit(a, rows, lambda: table(rows))
+    several = [
+        {
+            "platform": p.name,
+            "boards": ", ".join(b.name for b in p.boards),
+            "links": ", ".join(f"{k.source}-{k.sink} {k.bandwidth_gb_s:g} GB/s {k.latency_us:g} us" for k in p.links),
+        }
+        for p in platform.every()
+    ]
+    emit(a, several if a.platforms else rows, lambda: f"{table(rows)}\n\n{table(several)}")
     return 0
 
 

@@ -188,6 +188,7 @@ def describe(design: Design) -> dict[str, Any]:
         "digest": design.digest,
         "graph": g.digest,
         "board": design.board.name,
+        "board_data": design.board.json(),
         "part": design.board.part,
         "clock_mhz": design.clock_mhz,
         "top": TOP,

@@ -233,6 +233,8 @@ class Report:
     power: Mapping[str, float] = field(default_factory=dict)  # watts of the programmable logic at full rate
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # p10 and p90 of what is estimated
     kind: str = "stream"  # of the accelerator: "stream" or "tiled"
+    parts: tuple[Report, ...] = ()  # of a design on several boards: one a board
+    extra: Mapping[str, Any] = field(default_factory=dict)  # further keys of the JSON, by their producers
 
     @property
     def latency_ms(self) -> float:
@@ -265,17 +267,20 @@ class Report:
             "macs": self.macs,
             "power": dict(self.power),
             "intervals": {k: list(v) for k, v in self.intervals.items()},
-            "engines": [
-                {
-                    "board": self.board,
-                    "kind": self.kind,
-                    "layers": [layer.name for layer in self.layers],
-                    "interval_cycles": self.interval_cycles,
-                    "resources": self.resources.json(),
-                    "parameters": dict(self.parameters),
-                }
-            ],
+            "engines": [r.engine() for r in self.parts or (self,)],
             "layers": [layer.json() for layer in self.layers],
+            **self.extra,
+        }
+
+    def engine(self) -> dict[str, Any]:
+        """The entry of one board's design among ``engines``."""
+        return {
+            "board": self.board,
+            "kind": self.kind,
+            "layers": [layer.name for layer in self.layers],
+            "interval_cycles": self.interval_cycles,
+            "resources": self.resources.json(),
+            "parameters": dict(self.parameters),
         }
 
 

@@ -24,6 +24,12 @@ def axis_width(slot: int, elements: int, interval: int, preferred: int = 32) -> 
     return AXIS_WIDTHS[-1]
 
 
+def axis_widths(graph: Graph, interval: int) -> tuple[int, int]:
+    """Bits of the buses in and out that keep up with ``interval``."""
+    slots = [(stream.slot_bits(graph.tensors[t].quant), size(graph, t)) for t in ("input", graph.output)]
+    return axis_width(*slots[0], interval), axis_width(*slots[1], interval)
+
+
 class _Builder:
     """Accumulates processes and streams; the only mutable thing here, and it does not leave the module."""
 
@@ -50,11 +56,17 @@ class _Builder:
         self.join(source, (sink.id, index), want)
 
 
-def netlist(graph: Graph, foldings: Mapping[str, Folding], board: Board, interval: int) -> Netlist:
-    """All processes and streams; ``interval`` (cycles) sizes the AXI ends. FIFO depths are left at their default."""
+def netlist(
+    graph: Graph, foldings: Mapping[str, Folding], board: Board, interval: int, ends: tuple[int, int] | None = None
+) -> Netlist:
+    """All processes and streams; ``interval`` (cycles) sizes the AXI ends. FIFO depths are left at their default.
+
+    ``ends``: bits of the AXI ends, in and out, where something else than the interval decides them.
+    """
+    widths = ends or axis_widths(graph, interval)
     b = _Builder()
     readers = Counter(t for node in graph.nodes for t in node.inputs)
-    ends: dict[str, list[tuple[tuple[str, int], Port]]] = {}
+    open_ends: dict[str, list[tuple[tuple[str, int], Port]]] = {}
 
     def offer(tensor: str, source: tuple[str, int], port: Port) -> None:
         """Make one end per reader of a tensor, forking as needed."""
@@ -65,17 +77,16 @@ def netlist(graph: Graph, foldings: Mapping[str, Folding], board: Board, interva
             split = b.add(stream.fork(f"{tensor}_fork{len(found)}", tensor, p))
             b.join(last, (split.id, 0), p)
             found += [((split.id, 0), p), ((split.id, 1), p)]
-        ends[tensor] = found
+        open_ends[tensor] = found
 
     first = graph.tensors["input"]
     elements = size(graph, "input")
-    width = axis_width(stream.slot_bits(first.quant), elements, interval)
-    source = b.add(stream.from_axis(first.quant, elements, width))
+    source = b.add(stream.from_axis(first.quant, elements, widths[0]))
     offer("input", (source.id, 0), source.outputs[0])
     for node in graph.nodes:
         chain = blocks.lower(graph, node, foldings[node.id], board)
         for index, tensor in enumerate(node.inputs):
-            end, port = ends[tensor].pop(0)
+            end, port = open_ends[tensor].pop(0)
             b.connect(end, port, chain[0], index, size(graph, tensor))
         b.processes += chain
         for up, down in itertools.pairwise(chain):
@@ -83,8 +94,8 @@ def netlist(graph: Graph, foldings: Mapping[str, Folding], board: Board, interva
         offer(node.id, (chain[-1].id, 0), chain[-1].outputs[0])
     last = graph.tensors[graph.output]
     elements = size(graph, graph.output)
-    sink = stream.to_axis(last.quant, elements, axis_width(stream.slot_bits(last.quant), elements, interval))
-    end, port = ends[graph.output].pop(0)
+    sink = stream.to_axis(last.quant, elements, widths[1])
+    end, port = open_ends[graph.output].pop(0)
     b.connect(end, port, sink, 0, elements)
     b.add(sink)
     return Netlist(ordered(b), tuple(b.streams))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flow import codegen, estimate, mapping, system
-from flow.board import Board
+from flow.board import Board, from_json
 from flow.board import load as load_board
 from flow.design import Design, Folding, Report
 from flow.fixed import IntArray
@@ -53,10 +53,14 @@ def compile_model(
     if not report.fits:
         return mapping.NoFit(report.violations)
     images = random_images(graph, VECTORS, seed)
-    plan = codegen.plan(design, (images, graph.evaluate(images)[graph.output]))
-    files = {MODEL: model.SerializeToString(), **plan.files, **system.files(design)}
-    files |= {f"report/{name}": json.dumps(content, indent=1).encode() for name, content in reports(report).items()}
-    return Compiled(design, report, files)
+    vectors = images, graph.evaluate(images)[graph.output]
+    return Compiled(design, report, files(model, design, report, vectors))
+
+
+def files(model: ModelProto, design: Design, report: Report, vectors: tuple[IntArray, IntArray]) -> dict[str, bytes]:
+    """All files of one board's project; ``vectors``: images and expected outputs of its test bench."""
+    found = {MODEL: model.SerializeToString(), **codegen.plan(design, vectors).files, **system.files(design)}
+    return found | {f"report/{name}": json.dumps(r, indent=1).encode() for name, r in reports(report).items()}
 
 
 def reports(report: Report) -> dict[str, Any]:
@@ -118,7 +122,8 @@ class Project:
 
     def design(self) -> Design:
         """The design, rebuilt from the model and the recorded foldings."""
-        board = load_board(self.view["board"])
+        recorded = self.view.get("board_data")
+        board = from_json(recorded) if recorded else load_board(self.view["board"])
         foldings = {k: Folding(**f) for k, f in self.view["foldings"].items()}
         return mapping.rebuild(self.graph, board, self.view, foldings)
 
@@ -173,13 +178,21 @@ class CsimResult:
 def csim(project: Project, images: IntArray, native: bool = True, reference: IntArray | None = None) -> CsimResult:
     """C-simulate integer images (N, C, H, W) and compare every output with onnxruntime's on the project's model."""
     want = runtime_outputs(project.model, project.graph, images) if reference is None else reference
-    got = gpp.simulate(project.folder / "hls", images, project.view, native)
-    diff = np.abs(got.outputs - want)
+    got = run_csim(project, images, native)
+    return compared(got.outputs, want, got.compile_s, got.ms_per_image)
+
+
+def run_csim(project: Project, images: IntArray, native: bool = True) -> gpp.Simulation:
+    """C-simulate integer images (N, C, H, W) without judging them."""
+    return gpp.simulate(project.folder / "hls", images, project.view, native)
+
+
+def compared(outputs: IntArray, want: IntArray, compile_s: float, ms_per_image: float) -> CsimResult:
+    """Outputs (N, C, H, W) against the reference's."""
+    diff = np.abs(outputs - want)
     wrong = int(np.count_nonzero(diff))
     worst = int(diff.max()) if diff.size else 0
-    return CsimResult(
-        wrong == 0, len(images), int(want[0].size), wrong, worst, round(got.compile_s, 3), got.ms_per_image
-    )
+    return CsimResult(wrong == 0, len(want), int(want[0].size), wrong, worst, round(compile_s, 3), ms_per_image)
 
 
 def runtime_outputs(model: ModelProto, graph: Graph, images: IntArray) -> IntArray:

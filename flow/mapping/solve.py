@@ -228,9 +228,11 @@ def _realised(graph: Graph, board: Board, picked: list[Option]) -> Netlist:
     return realise(graph, board, foldings, max(o.cycles for o in picked))
 
 
-def realise(graph: Graph, board: Board, foldings: dict[str, Folding], interval: int) -> Netlist:
+def realise(
+    graph: Graph, board: Board, foldings: Mapping[str, Folding], interval: int, ends: tuple[int, int] | None = None
+) -> Netlist:
     """Netlist with FIFO depths that keep its interval."""
-    net = elaborate.netlist(graph, foldings, board, interval)
+    net = elaborate.netlist(graph, foldings, board, interval, ends)
     return net.with_depths(timing.analyse(net).depths)
 
 
@@ -241,7 +243,7 @@ def rebuild(graph: Graph, board: Board, view: Mapping[str, Any], foldings: dict[
     """
     depths = {s["name"]: int(s["depth"]) for s in view["streams"]}
     interval = max(int(p["cycles"]) for p in view["processes"]) + 1
-    net = elaborate.netlist(graph, foldings, board, interval)
+    net = elaborate.netlist(graph, foldings, board, interval, (view["input"]["axis_bits"], view["output"]["axis_bits"]))
     if {s.name for s in net.streams} != set(depths):
         raise ValueError("the recorded foldings give other streams than the recorded ones")
     bound = Bound(**view["bound"])

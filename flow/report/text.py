@@ -28,6 +28,7 @@ def report(r: Report) -> str:
         lines.append(
             f"  proved bound {r.bound.interval_cycles} cycles ({r.bound.limit}), gap {100 * r.bound.gap:.1f} %"
         )
+    lines += [_board(r, i) for i in range(len(r.parts))]
     for layer in r.layers:
         p = layer.parameters
         folding = f"pe {p['pe']} simd {p['simd']} window {p['window']} mult {p['mult']} memory {p['memory']}"
@@ -35,6 +36,19 @@ def report(r: Report) -> str:
     for v in r.violations:
         lines.append(f"  does not fit: {v}")
     return "\n".join(lines)
+
+
+def _board(r: Report, i: int) -> str:
+    """A part of a design on several boards: where, what, how busy."""
+    part, place = r.parts[i], r.extra["platform"]["places"][i]
+    share = r.extra["pipeline"]["utilisations"][i]
+    first, last = part.layers[0].name, part.layers[-1].name
+    use = ", ".join(f"{k} {v} of {part.available.json()[k]}" for k, v in part.resources.json().items())
+    mean = f"; pipeline efficiency {r.extra['pipeline']['efficiency']:.1%}" if i + 1 == len(r.parts) else ""
+    return (
+        f"  board {place} ({part.board}): {len(part.layers)} layers, {first or part.layers[0].id} to "
+        f"{last or part.layers[-1].id}, interval {part.interval_cycles} cycles, busy {share:.1%}, {use}{mean}"
+    )
 
 
 def front_table(front: dict[str, Any], folder: Path) -> str:

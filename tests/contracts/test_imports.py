@@ -16,7 +16,7 @@ FLOW = ROOT / "flow"
 # From the bottom up: a unit (a package of flow, or a module directly in it) imports units of lower layers and, without
 # cycles, of its own.  The component laws (cost) are leaves that the blocks compose, so they lie below them.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("fixed", "board", "files", "config", "native"),
+    ("fixed", "board", "platform", "files", "config", "native"),
     ("cost",),
     ("published",),
     ("ir",),
@@ -25,13 +25,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("elaborate", "timing"),
     ("simulate_kernel", "simulate"),
     ("estimate",),
+    ("pipeline",),
     ("mapping",),
     ("tiled",),
     ("codegen", "system"),
     ("toolchain",),
     ("lint",),
     ("project",),
-    ("backends",),
+    ("assembly", "backends"),
     ("space", "train"),
     ("search", "archive", "front", "workers"),
     ("report",),

@@ -81,7 +81,7 @@ def test_the_wheel_works_elsewhere(installed: Path, sources: list[str], tmp_path
     code = """
 import json
 from importlib import resources
-import flow, flow.board
+import flow, flow.board, flow.platform
 def files(place, prefix=""):
     for entry in sorted(place.iterdir(), key=lambda e: e.name):
         if entry.is_dir() and entry.name != "__pycache__":
@@ -92,6 +92,7 @@ print(json.dumps({
     "home": flow.__file__,
     "version": flow.__version__,
     "boards": [b.name for b in flow.board.every()],
+    "boards/platforms": [p.name for p in flow.platform.every()],
     "templates": list(files(resources.files("flow.templates"))),
     "hls": list(files(resources.files("flow.hls"))),
 }))
@@ -101,7 +102,9 @@ print(json.dumps({
     for folder in ("templates", "hls"):
         want = {f.partition("/")[2] for f in sources if f.startswith(f"{folder}/")}
         assert set(got[folder]) == want
-    assert set(got["boards"]) == {Path(f).stem for f in sources if f.startswith("boards/") and f.endswith(".toml")}
+    for folder in ("boards", "boards/platforms"):
+        want = {Path(f).stem for f in sources if Path(f).parent.as_posix() == folder and f.endswith(".toml")}
+        assert set(got[folder]) == want
 
 
 @pytest.mark.slow

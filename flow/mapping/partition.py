@@ -1,0 +1,406 @@
+"""A network on several boards: cuts, boards and foldings chosen together for the smallest interval, with a proof.
+
+At an interval T a board takes the longest segment that fits; because a longer segment needs all that a shorter one
+needs, taking the furthest boundary on each board of a route in turn is optimal, and the smallest T at which a route
+reaches the end is the answer. With the relaxation of ``reach`` in the place of real designs the same walk gives a
+lower bound: what is proved not to fit lies beyond the boundary that it stops at.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from flow import blocks, elaborate, pipeline, timing
+from flow import estimate as cost
+from flow.blocks import stream
+from flow.blocks.link import word_cycles
+from flow.board import KINDS, Board, Resources
+from flow.design import Bound, Design, Violation, excess
+from flow.ir.graph import Graph
+from flow.mapping import cuts, sequence
+from flow.mapping.reach import Stages
+from flow.mapping.solve import Goal, NoFit, realise, solve
+from flow.pipeline import System
+from flow.platform import Platform
+
+GOOD_GAP = 0.005  # an answer this close to its bound is taken
+Route = tuple[int, ...]
+Path = tuple[tuple[int, int, int], ...]  # (first node, end, board) of each part
+
+
+@dataclass
+class Problem:
+    """What a partition is sought for, and what has been found out about segments; lives within one call."""
+
+    graph: Graph
+    platform: Platform
+    goal: Goal
+    clock_mhz: float | None
+    ends: np.ndarray = field(init=False)
+    stages: dict[int, Stages] = field(init=False)
+    kept: dict[tuple[int, int, Board], Design] = field(default_factory=dict)  # smallest interval found
+    failed: dict[tuple[int, int, Board], float] = field(default_factory=dict)  # largest time (us) that does not fit
+
+    def __post_init__(self) -> None:
+        self.ends = np.array(cuts.boundaries(self.graph)[1:])
+        by_board: dict[Board, Stages] = {}
+        self.stages = {}
+        for b, board in enumerate(self.platform.boards):
+            if board not in by_board:
+                options = [blocks.options(self.graph, n, board) for n in self.graph.nodes]
+                by_board[board] = Stages(options, self.budget(b), self.clock(b))
+            self.stages[b] = by_board[board]
+
+    def clock(self, b: int) -> float:
+        return self.clock_mhz or self.platform.boards[b].clock_mhz
+
+    def budget(self, b: int) -> Resources:
+        return cost.share(self.platform.boards[b], self.goal.max_utilisation)
+
+    def open_ends(self, source: int, sink: int | None, time_us: float) -> np.ndarray:
+        """Boundaries whose tensor passes the link within the time, and the end of the network."""
+        if sink is None:
+            return self.ends[-1:]
+        return np.array([e for e in self.ends[:-1] if self.link_us(int(e), source, sink) <= time_us] + [self.ends[-1]])
+
+    def link_us(self, end: int, source: int, sink: int) -> float:
+        """Time of one image's tensor on a link, three cycles of the stages at its ends included."""
+        link = self.platform.link(source, sink)
+        assert link is not None
+        tensor = self.graph.tensors[self.graph.nodes[end - 1].id]
+        clock = self.clock(source)
+        size = elaborate.size(self.graph, self.graph.nodes[end - 1].id)
+        widest = elaborate.AXIS_WIDTHS[-1]
+        words = -(-size // (widest // stream.slot_bits(tensor.quant)))
+        least = size * stream.slot_bits(tensor.quant) / 8 / (link.bandwidth_gb_s * 1e3)
+        return max(least, word_cycles(words, 8, 1e9, clock) / clock) + 3 / clock
+
+    def fits(self, first: int, end: int, b: int, time_us: float) -> Design | None:
+        """A design of a segment within the time, the smallest that the mapper finds; remembered both ways."""
+        board = self.platform.boards[b]
+        key = (first, end, board)
+        known = self.kept.get(key)
+        if known is not None and timing.slowest(known.netlist) / self.clock(b) <= time_us:
+            return known
+        if time_us <= self.failed.get(key, -1.0):
+            return None
+        goal = Goal("area", self.goal.max_utilisation, 1e6 / time_us * (1 - 1e-12))
+        found = solve(cuts.segment(self.graph, first, end), board, goal, self.clock(b))
+        if isinstance(found, NoFit) or excess(cost.resources(found.netlist), self.budget(b)):
+            # What a segment needs, every longer one needs too.
+            for e in (int(e) for e in self.ends if e >= end):
+                self.failed[first, e, board] = max(time_us, self.failed.get((first, e, board), -1.0))
+            return None
+        self.kept[key] = found
+        return found
+
+
+def routes(platform: Platform) -> tuple[Route, ...]:
+    return platform.routes()
+
+
+def bounded(p: Problem, time_us: float) -> bool:
+    """Whether some route may reach the end within the time: False is a proof that none does."""
+    return any(_walk_bound(p, route, time_us) for route in routes(p.platform))
+
+
+def _walk_bound(p: Problem, route: Route, time_us: float) -> bool:
+    at = 0
+    for b, after in itertools.zip_longest(route, route[1:]):
+        at = p.stages[b].furthest(at, time_us, p.open_ends(b, after, time_us))
+        if at == p.ends[-1]:
+            return True
+    return False
+
+
+def walk(p: Problem, route: Route, time_us: float) -> Path | None:
+    """The furthest real segment on each board in turn; None when the end is not reached."""
+    at, path = 0, []
+    for b, after in itertools.zip_longest(route, route[1:]):
+        ends = p.open_ends(b, after, time_us)
+        limit = p.stages[b].furthest(at, time_us, ends)
+        end = _furthest_fit(p, at, b, time_us, [int(e) for e in ends if at < e <= limit])
+        if end is None:
+            return None
+        path.append((at, end, b))
+        at = end
+        if at == p.ends[-1]:
+            return tuple(path)
+    return None
+
+
+def _furthest_fit(p: Problem, first: int, b: int, time_us: float, ends: list[int]) -> int | None:
+    """Last of ``ends`` whose segment fits: downwards in growing steps until one does, then bisected."""
+    low, high, step = len(ends) - 1, len(ends), 1  # overheads the relaxation leaves out cost a boundary or two
+    while low >= 0 and p.fits(first, ends[low], b, time_us) is None:
+        low, high, step = low - step, low, 2 * step
+        low = 0 if low < 0 < high else low
+    if low < 0:
+        return None
+    while high - low > 1:
+        mid = (low + high) // 2
+        low, high = (mid, high) if p.fits(first, ends[mid], b, time_us) is not None else (low, mid)
+    return ends[low]
+
+
+def solve_platform(
+    graph: Graph, platform: Platform, goal: Goal | None = None, clock_mhz: float | None = None, batch: int = 1
+) -> System | NoFit:
+    """The best system of a platform's boards for a goal: a pipeline over them or, when the platform says how long a
+    board takes to load and that is faster for ``batch`` images, the first board with one part after another.
+
+    Raises UnsupportedError when no block serves a node.
+    """
+    started = time.perf_counter()
+    p = Problem(graph, platform, goal or Goal(), clock_mhz)
+    found = _pipelined(p, started)
+    if batch == 1 or not platform.reconfiguration_ms:
+        return found
+    turns = _sequence(p, batch, started)
+    if turns is None or (isinstance(found, System) and _batch_us(found, batch) <= _batch_us(turns, batch)):
+        return found
+    return _checked(p, turns)
+
+
+def _batch_us(system: System, batch: int) -> float:
+    """Time of a batch from the first configuration on, boards of a pipeline configured before."""
+    interval = pipeline.interval_cycles(system) / system.clock_mhz
+    if system.mode == "sequence":
+        return batch * interval
+    return pipeline.latency_cycles(system) / system.clock_mhz + (batch - 1) * interval
+
+
+def _sequence(p: Problem, batch: int, started: float) -> System | None:
+    """The first board with one part after another."""
+    board, clock = p.platform.boards[0], p.clock(0)
+
+    def design(first: int, end: int) -> Design | None:
+        goal = Goal("throughput", p.goal.max_utilisation)
+        d = solve(cuts.segment(p.graph, first, end), board, goal, clock)
+        return None if isinstance(d, NoFit) else p.kept.setdefault((first, end, board), d)
+
+    costs = sequence.Costs(p.stages[0], design, batch, p.platform.reconfiguration_ms * 1e3)
+    at = sequence.best_cuts((0, *(int(e) for e in p.ends)), costs)
+    if at is None:
+        return None
+    parts = tuple(p.kept[first, end, board] for first, end in itertools.pairwise(at))
+    parts = tuple(_ends_for(d, _slowest(parts)) for d in parts)
+    each = tuple(timing.slowest(d.netlist) for d in parts)
+    system = System(
+        p.graph, p.platform, (0,) * len(parts), at, parts, each, Bound(1, "", 0.0, False, 0.0), "sequence", batch
+    )
+    reached = pipeline.interval_cycles(system)
+    return replace(system, bound=Bound(reached, "reconfiguration", 0.0, False, time.perf_counter() - started))
+
+
+def _slowest(parts: tuple[Design, ...]) -> int:
+    return max(timing.slowest(d.netlist) for d in parts)
+
+
+def _ends_for(d: Design, interval: int) -> Design:
+    """The same design with AXI ends for an interval, on which neighbours agree."""
+    widths = elaborate.axis_widths(d.graph, interval)
+    return replace(d, netlist=realise(d.graph, d.board, d.foldings, interval, widths))
+
+
+def _pipelined(p: Problem, started: float) -> System | NoFit:
+    times = _times(p)
+    least = _first(times, lambda t: bounded(p, t))
+    if least is None:
+        return _short(p)
+    if p.goal.objective == "area" and p.goal.min_fps:
+        return _smallest(p, times, least, started)
+    found = _fastest(p, times, least)
+    if found is None:
+        return _short(p)
+    if p.goal.objective == "latency":
+        return _checked(p, _quickest(p, found, started, least))
+    return _checked(p, _system(p, found, least, started))
+
+
+def _times(p: Problem) -> np.ndarray:
+    """Every interval (us) that a stage, a link or a memory can set, ascending."""
+    found = [s.times_us() for s in {id(s): s for s in p.stages.values()}.values()]
+    links = {p.link_us(int(e), k.source, k.sink) for k in p.platform.links for e in p.ends[:-1]}
+    return np.unique(np.concatenate([*found, np.array(sorted(links))]))
+
+
+def _first(times: np.ndarray, good: object) -> int | None:
+    """Index of the first time that passes a monotone test."""
+    low, high = 0, len(times) - 1
+    if high < 0 or not good(float(times[high])):  # type: ignore[operator]
+        return None
+    while low < high:
+        mid = (low + high) // 2
+        low, high = (low, mid) if good(float(times[mid])) else (mid + 1, high)  # type: ignore[operator]
+    return low
+
+
+def _any_walk(p: Problem, time_us: float) -> Path | None:
+    return next((path for route in routes(p.platform) if (path := walk(p, route, time_us))), None)
+
+
+def _fastest(p: Problem, times: np.ndarray, least: int) -> Path | None:
+    """Bisection over the intervals at and above the bound, in steps that grow until something fits."""
+    step, high, low = 1, least, least
+    path = _any_walk(p, float(times[high]))
+    while path is None:
+        if high == len(times) - 1:
+            return None
+        low, high = high + 1, min(len(times) - 1, high + step)
+        step *= 2
+        path = _any_walk(p, float(times[high]))
+    high = min(high, _index(times, _interval_us(p, path)))
+    while low < high and times[high] > times[least] * (1 + GOOD_GAP):
+        mid = (low + high) // 2
+        trial = _any_walk(p, float(times[mid]))
+        if trial is None:
+            low = mid + 1
+        else:
+            path, high = trial, min(mid, _index(times, _interval_us(p, trial)))
+    return path
+
+
+def _index(times: np.ndarray, value: float) -> int:
+    return min(len(times) - 1, int(np.searchsorted(times, value * (1 - 1e-12))))
+
+
+def _interval_us(p: Problem, path: Path) -> float:
+    each = [timing.slowest(_kept(p, part).netlist) / p.clock(part[2]) for part in path]
+    links = [p.link_us(end, b, after) for (_, end, b), (_, _, after) in itertools.pairwise(path)]
+    return max([*each, *links])
+
+
+def _kept(p: Problem, part: tuple[int, int, int]) -> Design:
+    first, end, b = part
+    return p.kept[first, end, p.platform.boards[b]]
+
+
+def _system(p: Problem, path: Path, least: int, started: float) -> System:
+    """The parts with link ends that agree, and the smallest interval of each for the pipeline's efficiency."""
+    whole_us = _interval_us(p, path)
+    nominal = math.floor(whole_us * min(p.clock(b) for _, _, b in path) + 1e-6)
+    parts, fastest = [], []
+    for first, end, b in path:
+        d = _kept(p, (first, end, b))
+        parts.append(_ends_for(d, nominal))
+        fastest.append(_fastest_part(p, d, whole_us))
+    system = System(
+        p.graph, p.platform, tuple(b for *_, b in path), (0, *(e for _, e, _ in path)), tuple(parts), tuple(fastest),
+        Bound(1, "", 0.0, False, 0.0),
+    )  # fmt: skip
+    return replace(system, bound=_bound(p, system, float(_times(p)[least]), started))
+
+
+def _fastest_part(p: Problem, d: Design, whole_us: float) -> int:
+    """Smallest interval of a part on its board; the slowest part has it."""
+    own = timing.slowest(d.netlist)
+    if own / d.clock_mhz >= whole_us * (1 - 1e-9):
+        return own
+    found = solve(d.graph, d.board, Goal("throughput", p.goal.max_utilisation), d.clock_mhz)
+    return own if isinstance(found, NoFit) else min(own, timing.slowest(found.netlist))
+
+
+def _bound(p: Problem, system: System, least_us: float, started: float) -> Bound:
+    cycles = max(1, math.ceil(least_us * system.clock_mhz - 1e-6))
+    reached = pipeline.interval_cycles(system)
+    gap = max(0.0, reached / cycles - 1)
+    return Bound(min(cycles, reached), _limit(p, least_us), gap, True, time.perf_counter() - started)
+
+
+def _limit(p: Problem, least_us: float) -> str:
+    """What keeps the bound from being lower: a link, one stage's fastest folding, or the scarcest resource."""
+    below = least_us * (1 - 1e-9)
+    links = (p.link_us(int(e), k.source, k.sink) for k in p.platform.links for e in p.ends[:-1])
+    if any(abs(t / least_us - 1) < 1e-9 for t in links):
+        return "link"
+    slow = max(float(s.time_us.min(axis=1)[s.row].max()) for s in p.stages.values())
+    if slow > below:
+        return "stream"
+    need = np.zeros(len(KINDS))
+    for route in routes(p.platform)[:1]:
+        for s in (p.stages[b] for b in route):
+            masked = np.where((s.time_us <= least_us)[..., None], s.fraction, np.inf)
+            need += masked.min(axis=1)[s.row].sum(axis=0) / len(route)
+    kind = KINDS[int(np.argmax(np.where(np.isfinite(need), need, 0)))]
+    return {"bram18": "memory", "uram": "memory"}.get(kind, kind)
+
+
+def _smallest(p: Problem, times: np.ndarray, least: int, started: float) -> System | NoFit:
+    """The fewest boards that keep the rate, then the designs of least area on them."""
+    assert p.goal.min_fps is not None
+    limit = 1e6 / p.goal.min_fps
+    if times[least] > limit * (1 + 1e-9):
+        clock = p.clock(0)
+        return NoFit((Violation("interval_cycles", math.ceil(times[least] * clock), math.floor(limit * clock)),))
+    for count in range(1, max(len(r) for r in routes(p.platform)) + 1):
+        for route in routes(p.platform):
+            path = walk(p, route[:count], limit) if len(route) >= count else None
+            if path is not None:
+                return _checked(p, _system(p, path, least, started))
+    return _short(p)
+
+
+def _quickest(p: Problem, fast: Path, started: float, least: int) -> System:
+    """Of the fastest partition over 1, 2, ... boards, the one whose image is through first, parts made for latency."""
+    best: System | None = None
+    for count in range(1, max(len(r) for r in routes(p.platform)) + 1):
+        found = fast if count == len(fast) else _fewer(p, count)
+        if found is None:
+            continue
+        base = _system(p, found, least, started)
+        quick = replace(base, parts=tuple(_for_latency(p, d) for d in base.parts))
+        for s in (base, quick):
+            s = replace(s, bound=_bound(p, s, float(_times(p)[least]), started))
+            if best is None or pipeline.latency_cycles(s) < pipeline.latency_cycles(best):
+                best = s
+    assert best is not None
+    return best
+
+
+def _fewer(p: Problem, count: int) -> Path | None:
+    """The fastest partition over the first ``count`` boards of the routes."""
+    times = _times(p)
+    short = [r[:count] for r in routes(p.platform) if len(r) >= count]
+    k = _first(times, lambda t: any(walk(p, r, t) for r in short))
+    return None if k is None else next(path for r in short if (path := walk(p, r, float(times[k]))))
+
+
+def _for_latency(p: Problem, d: Design) -> Design:
+    """The part made for latency, its ends as they are."""
+    found = solve(d.graph, d.board, Goal("latency", p.goal.max_utilisation), d.clock_mhz)
+    if isinstance(found, NoFit):
+        return d
+    ends = d.netlist.processes[0].constant("WIDTH"), d.netlist.processes[-1].constant("WIDTH")
+    net = realise(found.graph, found.board, found.foldings, timing.slowest(found.netlist), ends)
+    return d if excess(cost.resources(net), d.available) else replace(found, netlist=net)
+
+
+def _checked(p: Problem, system: System) -> System | NoFit:
+    """The limits of the goal, and every resource of every board once the link ends are in place."""
+    report = pipeline.estimate(system)
+    if not report.fits:
+        return NoFit(report.violations)
+    if p.goal.min_fps and report.fps < p.goal.min_fps * (1 - 1e-9):
+        limit = int(system.clock_mhz * 1e6 / p.goal.min_fps)
+        return NoFit((Violation("interval_cycles", report.interval_cycles, limit),))
+    if p.goal.max_latency_ms and report.latency_ms > p.goal.max_latency_ms:
+        return NoFit((Violation("latency_ms", round(report.latency_ms, 6), p.goal.max_latency_ms),))
+    if p.goal.max_energy_mj and (report.energy_mj or 0.0) > p.goal.max_energy_mj:
+        return NoFit((Violation("energy_mj", round(report.energy_mj or 0.0, 6), p.goal.max_energy_mj),))
+    return system
+
+
+def _short(p: Problem) -> NoFit:
+    """Each resource's least use over all foldings against all boards together; else that cuts leave no way."""
+    route = routes(p.platform)[0]
+    have = sum((p.budget(b) for b in route), Resources())
+    options = [blocks.options(p.graph, n, p.platform.boards[route[0]]) for n in p.graph.nodes]
+    least = Resources(*(sum(min(o.resources.tuple[k] for o in opts) for opts in options) for k in range(len(KINDS))))
+    short = excess(least, have)
+    return NoFit(short or (Violation("boards", len(route) + 1, len(route)),))
