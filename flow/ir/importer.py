@@ -10,110 +10,77 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from flow.fixed import IntArray, Quant, Requant, bits_for
-from flow.ir import scales
-from flow.ir.graph import Node, Tensor
+from flow.ir import curves, moves, scales
+from flow.ir.graph import Node, Tensor, digest_of
 from flow.ir.onnx_file import ModelError, node_label, shown
-from flow.ir.ops import Op, Pool, Shape
+from flow.ir.ops import Concat, Op, Permute, Pool, Shape
+from flow.ir.values import (
+    Codes,
+    Constant,
+    Curve,
+    Feature,
+    Image,
+    Joined,
+    Moved,
+    Parameter,
+    Pending,
+    Real,
+    Stored,
+    Value,
+)
 from flow.ir.writer import NAME_KEY
 
+__all__ = [
+    "OPERATORS",
+    "ROLES",
+    "Codes",
+    "Constant",
+    "Curve",
+    "Feature",
+    "Image",
+    "Importer",
+    "Joined",
+    "Moved",
+    "Operator",
+    "Parameter",
+    "Pending",
+    "Real",
+    "Role",
+    "Stored",
+    "Value",
+    "attributes",
+    "bound",
+    "label",
+    "limited",
+    "operator",
+    "refusal",
+]
 
-@dataclass(frozen=True, eq=False)
-class Constant:
-    """A stored array, as in the file."""
+Operator = Callable[["Importer", NodeProto], Value | tuple[Value, ...]]
+Limited = TypeVar("Limited", bound=Image | Pending | Curve)
 
-    values: NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Codes:
-    """Stored integers that bear a scale: a QuantizeLinear of a constant."""
-
-    values: IntArray
-
-
-@dataclass(frozen=True, eq=False)
-class Parameter:
-    """Dequantised constant: ``values`` (zero point subtracted) times ``scale`` (one, or one per index of ``axis``)."""
-
-    values: IntArray
-    scale: tuple[Fraction, ...]
-    axis: int = 0
-
-
-@dataclass(frozen=True)
-class Image:
-    """The network's float input before its QuantizeLinear, limited to ``lo..hi``."""
-
-    shape: Shape
-    rank: int
-    lo: float = -np.inf
-    hi: float = np.inf
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Integers of a graph tensor: the output of QuantizeLinear.  ``rank`` is 4, or 2 after a flatten."""
-
-    tensor: str
-    rank: int
-
-
-@dataclass(frozen=True)
-class Real:
-    """Real values of a graph tensor: the output of DequantizeLinear."""
-
-    tensor: str
-    rank: int
-
-
-@dataclass(frozen=True, eq=False)
-class Pending:
-    """A float operator whose output is not quantised yet.
-
-    ``step``: the real value of one accumulator unit, before ``div`` (one, or one per output channel).
-    ``passed``: zero point that the accumulator still holds.  ``natural``: the format in which the values already are
-    exact integers, if any.  ``source``: the pending operator in front of a MaxPool, which is quantised first (exact
-    because rounding and limits are monotone); ``after`` then gives the MaxPool of that tensor.  ``rebias``: the same
-    operator with a bias added.
-    """
-
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    shape: Shape
-    rank: int
-    step: tuple[Fraction, ...]
-    build: Callable[[Requant], Op]
-    div: int = 1
-    passed: int = 0
-    lo: float = -np.inf
-    hi: float = np.inf
-    natural: Quant | None = None
-    source: Pending | None = None
-    after: Callable[[str], Pending] | None = None
-    rebias: Callable[[Constant | Parameter], Pending] | None = None
-
-
-Value = Constant | Codes | Parameter | Image | Stored | Real | Pending
-Operator = Callable[["Importer", NodeProto], Value]
-Limited = TypeVar("Limited", Image, Pending)
-
+Role = Literal["measured", "passed", "limit", "curve", "quantiser"]
 OPERATORS: dict[str, Operator] = {}
+ROLES: dict[str, Role] = {}
 
 
-def operator(*names: str) -> Callable[[Operator], Operator]:
-    """Registers an importer for ONNX operators of the standard domain."""
+def operator(*names: str, role: Role = "measured") -> Callable[[Operator], Operator]:
+    """Registers a reader of ONNX operators of the standard domain.
+
+    ``role`` tells quantisation after training what their outputs are: "measured" (a format of their own), "passed" (the
+    input's format), "limit" (limits of the operator in front) or "curve" (a function of one element).
+    """
 
     def register(function: Operator) -> Operator:
         for name in names:
-            OPERATORS[name] = function
+            OPERATORS[name], ROLES[name] = function, role
         return function
 
     return register
@@ -143,6 +110,7 @@ class Importer:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _done: dict[tuple[int, Quant, int, int], tuple[Pending, str]] = field(default_factory=dict)
+    _made: dict[tuple[str, tuple[str, ...], Tensor], str] = field(default_factory=dict)
 
     def optional(self, node: NodeProto, k: int) -> Value | None:
         """Input ``k`` of ``node``, None when absent."""
@@ -170,23 +138,149 @@ class Importer:
 
     def real(self, node: NodeProto, k: int, rank: int | None = None) -> tuple[Real, Tensor]:
         """A feature-map input, which must be quantised, and its tensor."""
-        value = self.value(node, k)
-        if isinstance(value, Pending) and value.natural is not None:
-            q = value.natural
-            value = Real(self.quantised(node, value, q.scale, q.zero, q.lo, q.hi), value.rank)
+        value = self.settled(node, self.value(node, k))
         if isinstance(value, Real):
             if rank is not None and value.rank != rank:
                 raise refusal(node, f"its input has rank {value.rank}, {rank} is supported; add or drop a Flatten")
             return value, self.tensors[value.tensor]
+        while isinstance(value, Moved | Joined):
+            value = value.source if isinstance(value, Moved) else value.parts[0]
         what = {
-            Pending: "is float: put QuantizeLinear and DequantizeLinear between the two operators",
             Image: "is the float network input: put QuantizeLinear and DequantizeLinear behind it",
             Stored: "is integer: put a DequantizeLinear in front",
+            **dict.fromkeys(
+                (Pending, Curve, Real), "is float: put QuantizeLinear and DequantizeLinear between the two operators"
+            ),
         }.get(type(value), "is a constant where a feature map is expected; fold it into a neighbouring operator")
         raise refusal(node, f"input {k} {what}, or compile the float model with calibration images")
 
-    def shape_of(self, value: Image | Stored | Real | Pending) -> Shape:
-        return self.tensors[value.tensor].shape if isinstance(value, (Stored, Real)) else value.shape
+    def dims(self, value: Feature) -> tuple[int, ...]:
+        """ONNX's shape of a feature map, batch first."""
+        if isinstance(value, Moved):
+            return value.index.shape
+        c, h, w = self.shape_of(value)
+        return {2: (1, c * h * w), 3: (1, c, w), 4: (1, c, h, w)}[value.rank]
+
+    def positions(self, value: Feature) -> IntArray:
+        """Flat (C, H, W) positions of a map's elements (of its source's, where it is moved) in ONNX's shape."""
+        if isinstance(value, Moved):
+            return value.index
+        dims = self.dims(value)
+        return np.arange(math.prod(dims), dtype=np.int64).reshape(dims)
+
+    def shape_of(self, value: Image | Stored | Real | Pending | Curve | Joined) -> Shape:
+        return value.shape if isinstance(value, Image | Pending | Joined) else self.tensors[value.tensor].shape
+
+    def settled(self, node: NodeProto, value: Value) -> Value:
+        """``value`` as a tensor of the graph when its format is known without a quantiser; else as it is."""
+        if isinstance(value, Pending) and value.natural is not None:
+            q = value.natural
+            return Real(self.quantised(node, value, q.scale, q.zero, q.lo, q.hi), value.rank)
+        if isinstance(value, Moved):
+            inner = self.settled(node, value.source)
+            return self.placed(node, replace(value, source=inner)) if isinstance(inner, Real) else value
+        if isinstance(value, Joined):
+            parts = [self.settled(node, p) for p in value.parts]
+            reals = [p for p in parts if isinstance(p, Real)]
+            formats = {(self.tensors[p.tensor].quant.scale, self.tensors[p.tensor].quant.zero) for p in reals}
+            if len(reals) == len(parts) and len(formats) == 1:
+                return Real(self.concatenated(value, [p.tensor for p in reals]), value.rank)
+        return value
+
+    def stored(self, node: NodeProto, value: Feature, scale: float, zero: int, lo: int, hi: int) -> Stored | Moved:
+        """``value`` in integers ``lo..hi`` of ``scale``: what QuantizeLinear makes of it."""
+        if isinstance(value, Joined):
+            parts = [self.stored(node, p, scale, zero, lo, hi) for p in value.parts]
+            tensors = [(self.placed(node, p) if isinstance(p, Moved) else p).tensor for p in parts]
+            return Stored(self.concatenated(value, tensors), value.rank)
+        if isinstance(value, Moved):
+            moved = replace(value, source=self.stored(node, value.source, scale, zero, lo, hi))
+            return self.placed(node, moved, keep=moved.passing)
+        if isinstance(value, Curve):
+            return Stored(self.tabulated(node, value, scale, zero, lo, hi), value.rank)
+        if isinstance(value, Real):
+            quant = self.tensors[value.tensor].quant
+            if (quant.scale, quant.zero) == (scale, zero) and lo <= quant.lo and quant.hi <= hi:
+                return Stored(value.tensor, value.rank)
+            value = self.identity(node, value)
+        if isinstance(value, Pending):
+            return Stored(self.quantised(node, value, scale, zero, lo, hi), value.rank)
+        raise refusal(node, "its input is quantised already; remove the second QuantizeLinear")
+
+    def concatenated(self, value: Joined, tensors: list[str]) -> str:
+        """The graph tensor of several behind one another, two at a time; equal beginnings are shared."""
+        total = tensors[0]
+        for part in tensors[1:]:
+            a, b = (self.tensors[t] for t in (total, part))
+            lo, hi = min(a.quant.lo, b.quant.lo), max(a.quant.hi, b.quant.hi)
+            op = Concat(Requant((0,), lo, hi), value.axis)
+            quant = Quant(*bits_for(lo, hi), a.quant.scale, a.quant.zero)
+            total = self.shared(value.name, op, (total, part), Tensor(op.shape([a.shape, b.shape]), quant))
+        return total
+
+    def shared(self, name: str, op: Op, inputs: tuple[str, ...], tensor: Tensor) -> str:
+        """The graph node of an operator, made once."""
+        key = (digest_of([op]), inputs, tensor)
+        if key not in self._made:
+            self._made[key] = self.appended(name, op, inputs, tensor)
+        return self._made[key]
+
+    def appended(self, name: str, op: Op, inputs: tuple[str, ...], tensor: Tensor) -> str:
+        ident = f"L{len(self.nodes)}"
+        self.nodes.append(Node(ident, name, op, inputs))
+        self.tensors[ident] = tensor
+        return ident
+
+    @overload
+    def placed(self, node: NodeProto, moved: Moved) -> Real: ...
+
+    @overload
+    def placed(self, node: NodeProto, moved: Moved, keep: bool) -> Stored | Moved: ...
+
+    def placed(self, node: NodeProto, moved: Moved, keep: bool = False) -> Real | Stored | Moved:
+        """``moved`` as a graph tensor.  With ``keep``, left as it is when that would need a buffer of the whole map."""
+        assert isinstance(moved.source, Stored | Real | Moved)
+        source = moved.source
+        if isinstance(source, Moved):
+            raise refusal(node, f"movements {moved.name!r} and {source.name!r} do not join; put no quantiser between")
+        given, dims = self.tensors[source.tensor], moved.index.shape
+        rank = len(dims)
+        if dims[0] != 1 or rank not in (2, 3, 4):
+            if keep:
+                return moved
+            raise refusal(node, f"its input has shape {list(dims)} after {moved.name!r}; (1, C, H, W) is supported")
+        cube = moved.index.reshape(dims[1], dims[2] if rank == 4 else 1, 1 if rank == 2 else dims[-1])
+        if rank == 2 and np.array_equal(cube.reshape(-1), np.arange(np.prod(given.shape))):
+            return replace(source, rank=2)
+        quant = given.quant
+        fills = {self._filler(quant, moved.fill[-1 - k]) for k in np.unique(cube).tolist() if k < 0}
+        if len(fills) > 1:
+            raise refusal(node, f"{moved.name!r} and its inputs pad with different values; pad with one")
+        ops = moves.factor(cube, given.shape, Requant((0,), quant.lo, quant.hi), fills.pop() if fills else 0)
+        if keep and any(isinstance(o, Permute) for o in ops):
+            return moved
+        tensor = source.tensor
+        for op in ops:
+            made = Tensor(op.shape([self.tensors[tensor].shape]), quant)
+            tensor = self.shared(moved.name, op, (tensor,), made)
+        return replace(source, tensor=tensor, rank=rank)
+
+    def _filler(self, quant: Quant, value: float) -> int:
+        return int(quant.quantise(np.array([value], np.float32))[0])
+
+    def tabulated(self, node: NodeProto, curve: Curve, scale: float, zero: int, lo: int, hi: int) -> str:
+        """The graph tensor of a function by table, in integers ``lo..hi`` of ``scale``."""
+        s = scales.fraction(scale)
+        lo, hi = max(lo, bound(curve.lo, s, zero, lo)), min(hi, bound(curve.hi, s, zero, hi))
+        source = self.tensors[curve.tensor]
+        if lo > hi:
+            raise refusal(
+                node, f"its limits {curve.lo:g}..{curve.hi:g} are outside the quantised range; recalibrate it"
+            )
+        full = Quant(*bits_for(lo, hi), scale, zero)
+        op = curves.tabulate(node, curve.nodes, curve.constants, curve.result, source, full, (lo, hi), self.opset)
+        quant = Quant(*bits_for(op.requant.lo, op.requant.hi), scale, zero)
+        return self.shared(curve.name, op, (curve.tensor,), Tensor(source.shape, quant))
 
     def identity(self, node: NodeProto, value: Real) -> Pending:
         """``value`` as a pending operator without work, to be limited or requantised."""

@@ -273,7 +273,7 @@ def _check_shapes(graph: GraphProto) -> None:
 
 
 @lru_cache(maxsize=1)
-def _runtime_errors() -> tuple[type[Exception], ...]:
+def runtime_errors() -> tuple[type[Exception], ...]:
     """ONNX Runtime's exception classes: they have no common base below Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -301,7 +301,7 @@ def run(model: ModelProto, images: NDArray[np.float32], batch: int = 64, threads
         if len(first.shape) != data.ndim:  # (N, C) and (N, C, 1, 1) are the same images
             data = data.reshape(len(data), *first.shape[1:])
         parts = [session.run(None, {first.name: data[i : i + step]}) for i in range(0, len(data), step)]
-    except _runtime_errors() as e:
+    except runtime_errors() as e:
         raise ModelError(f"ONNX Runtime refuses the model: {one_line(str(e), 300)}") from None
     if not parts:
         raise ModelError("no images given; at least one is needed")

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from flow.ir.chains import chains
 from flow.ir.importer import attributes
 from flow.ir.onnx_file import ModelError, checked, node_label, run
 
@@ -151,6 +152,31 @@ class _Edit:
         yield from [n for n in self.model.graph.node if n.op_type in op_types]
 
 
+HOST = ("Softmax", "LogSoftmax", "ArgMax")
+
+
+def headless(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
+    """The model without what the host does at its end (Softmax and the like), and a note for each part left out.
+
+    The order of the outputs is what a classifier needs, and none of these changes it.
+    """
+    model, notes = _copy(model), []
+    graph = model.graph
+    while len(graph.output) == 1:
+        name = graph.output[0].name
+        last = next((n for n in graph.node if name in n.output), None)
+        alone = last is not None and not any(name in n.input for n in graph.node)
+        if last is None or not alone or last.op_type not in (*HOST, "Identity") or len(graph.node) < 2:
+            break
+        graph.output[0].name = last.input[0]
+        graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+        graph.output[0].type.tensor_type.ClearField("shape")
+        graph.node.remove(last)
+        if last.op_type != "Identity":
+            notes.append(f"{node_label(last)} is left to the host: the accelerator gives its input")
+    return (model, tuple(notes)) if notes else (model, ())
+
+
 def store_constants(model: ModelProto) -> ModelProto:
     """Constant nodes become initializers, Identity and inference Dropout vanish."""
     edit = _Edit(model)
@@ -249,7 +275,8 @@ def _pads(edit: _Edit, node: NodeProto) -> list[int] | None:
 
 def fold_affine(model: ModelProto) -> ModelProto:
     """Per-channel ``a x + c`` joins the Conv or Gemm in front of it, or becomes a depthwise 1x1 Conv."""
-    edit = _Edit(model)
+    edit, found_chains = _Edit(model), chains(model)
+    kept = found_chains.ends | found_chains.inside
     for node in edit.nodes("BatchNormalization", "Mul", "Div", "Add", "Sub"):
         found = affine(edit, node)
         if found is None:
@@ -262,7 +289,7 @@ def fold_affine(model: ModelProto) -> ModelProto:
             _set_linear(edit, maker, weight * a.reshape(-1, *[1] * (weight.ndim - 1)), a * bias + c)
             node.input[0] = source
             edit.bypass(node)
-        elif len(edit.shapes[source]) == 4:
+        elif len(edit.shapes[source]) == 4 and node.output[0] not in kept:
             _depthwise(edit, node, source, a, c)
     return edit.finish()
 

@@ -8,6 +8,7 @@ specification, and `notes` says so.  Operators are added one at a time: a functi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,22 +18,9 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from flow.fixed import IntArray, Quant, bits_for
 from flow.ir import operators, scales
 from flow.ir.graph import Graph, Node, Tensor
-from flow.ir.importer import (
-    OPERATORS,
-    Codes,
-    Constant,
-    Image,
-    Importer,
-    Parameter,
-    Pending,
-    Real,
-    Stored,
-    Value,
-    attributes,
-    operator,
-    refusal,
-)
+from flow.ir.importer import OPERATORS, Importer, attributes, operator, refusal
 from flow.ir.onnx_file import DOMAINS, ModelError, shown
+from flow.ir.values import Codes, Constant, Curve, Image, Joined, Moved, Parameter, Pending, Real, Stored, Value
 
 LIMITS = {
     **{np.dtype(t): (int(np.iinfo(t).min), int(np.iinfo(t).max)) for t in (np.int8, np.uint8, np.int16, np.uint16)},
@@ -82,7 +70,9 @@ def loaded(model: ModelProto) -> tuple[Graph, tuple[str, ...]]:
             raise refusal(
                 node, f"the operator is not supported (supported: {', '.join(sorted(OPERATORS))}); replace it"
             )
-        values[node.output[0]] = function(importer, node)
+        found = function(importer, node)
+        for name, value in zip(node.output, found if isinstance(found, tuple) else (found,), strict=False):
+            values[name] = value
     return _pruned(importer, _output(importer, graph)), tuple(importer.notes)
 
 
@@ -110,16 +100,16 @@ def _needed(graph: GraphProto) -> list[NodeProto]:
 
 def _output(importer: Importer, graph: GraphProto) -> str:
     name = graph.output[0].name
-    value = importer.values[name]
     node = next(n for n in reversed(graph.node) if name in n.output)
-    if isinstance(value, Pending) and value.natural is None:
-        return importer.raw(node, value)
+    value = importer.settled(node, importer.values[name])
     if isinstance(value, Pending):
-        q = value.natural
-        assert q is not None
-        return importer.quantised(node, value, q.scale, q.zero, q.lo, q.hi)
+        return importer.raw(node, value)
+    if isinstance(value, Moved) and isinstance(value.source, Stored):
+        value = importer.placed(node, value)
     if isinstance(value, (Real, Stored)) and value.tensor != "input":
         return value.tensor
+    if isinstance(value, Curve | Joined | Moved):
+        raise refusal(node, "the output is float; put QuantizeLinear and DequantizeLinear behind it")
     raise refusal(node, "the output does not depend on a quantised operator; give a network")
 
 
@@ -138,7 +128,7 @@ def _pruned(importer: Importer, output: str) -> Graph:
     return Graph(renamed, {ids[t]: importer.tensors[t] for t in importer.tensors if t in keep})
 
 
-@operator("QuantizeLinear")
+@operator("QuantizeLinear", role="quantiser")
 def quantize_linear(importer: Importer, node: NodeProto) -> Value:
     scale, zero, (lo, hi) = _format(importer, node)
     value = importer.value(node, 0)
@@ -151,13 +141,8 @@ def quantize_linear(importer: Importer, node: NodeProto) -> Value:
     s, z = float(scale.ravel()[0]), int(zero.ravel()[0])
     if isinstance(value, Image):
         return _quantised_image(importer, node, value, Quant(*bits_for(lo, hi), s, z))
-    if isinstance(value, Real):
-        quant = importer.tensors[value.tensor].quant
-        if (quant.scale, quant.zero) == (s, z) and lo <= quant.lo and quant.hi <= hi:
-            return Stored(value.tensor, value.rank)
-        value = importer.identity(node, value)
-    if isinstance(value, Pending):
-        return Stored(importer.quantised(node, value, s, z, lo, hi), value.rank)
+    if isinstance(value, Real | Pending | Curve | Joined | Moved):
+        return importer.stored(node, value, s, z, lo, hi)
     raise refusal(node, "its input is quantised already; remove the second QuantizeLinear")
 
 
@@ -202,7 +187,7 @@ def _along(node: NodeProto, ndim: int, per_channel: NDArray[Any]) -> NDArray[Any
     return per_channel.reshape(shape)
 
 
-@operator("DequantizeLinear")
+@operator("DequantizeLinear", role="quantiser")
 def dequantize_linear(importer: Importer, node: NodeProto) -> Value:
     value = importer.value(node, 0)
     if attributes(node).get("block_size"):
@@ -213,12 +198,19 @@ def dequantize_linear(importer: Importer, node: NodeProto) -> Value:
     if isinstance(value, (Constant, Codes)):
         return _parameter(node, value.values, scale, zero)
     z = 0 if zero is None else int(zero.ravel()[0])
+    if isinstance(value, Moved) and isinstance(value.source, Stored):
+        inner = _dequantised(importer, node, value.source, scale, z)
+        return replace(value, source=inner)
     if isinstance(value, Stored):
-        quant = importer.tensors[value.tensor].quant
-        if scale.size != 1 or (float(scale.ravel()[0]), z) != (quant.scale, quant.zero):
-            raise refusal(node, "scale or zero point differs from its QuantizeLinear's; use the same for both")
-        return Real(value.tensor, value.rank)
+        return _dequantised(importer, node, value, scale, z)
     raise refusal(node, "its input is not quantised; put a QuantizeLinear in front")
+
+
+def _dequantised(importer: Importer, node: NodeProto, value: Stored, scale: NDArray[Any], z: int) -> Real:
+    quant = importer.tensors[value.tensor].quant
+    if scale.size != 1 or (float(scale.ravel()[0]), z) != (quant.scale, quant.zero):
+        raise refusal(node, "scale or zero point differs from its QuantizeLinear's; use the same for both")
+    return Real(value.tensor, value.rank)
 
 
 def _parameter(node: NodeProto, stored: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any] | None) -> Parameter:

@@ -8,30 +8,23 @@ float32 arithmetic stays exact (`flow.ir.emit.exact_in_float32`).
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from flow.fixed import IntArray, Quant
-from flow.ir import emit, passes, qdq
-from flow.ir.importer import attributes
+from flow.ir import emit, operators, passes, qdq
+from flow.ir.chains import chains
+from flow.ir.importer import ROLES, attributes
 from flow.ir.onnx_file import ModelError, run, shown
 
-MEASURED = (
-    "Conv",
-    "Gemm",
-    "Add",
-    "Sum",
-    "AveragePool",
-    "GlobalAveragePool",
-    "ReduceMean",
-)  # outputs with scales of their own
-LIMITS = ("Relu", "Clip")
-PASSED = ("MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout")  # keep their input's scale
 SAMPLES = 1 << 18  # values kept of a tensor, over all images
 CANDIDATES = 5  # exponents tried, from the one that clips nothing downwards
 CHUNK = 32  # images measured at a time
@@ -57,15 +50,17 @@ def quantise(
     ):
         if not least <= bits <= 16:
             raise ModelError(f"{bits} bits for {what}; {least} to 16 are supported")
-    model = passes.simplify(model)
-    passes.refuse_unknown(model, {*MEASURED, *LIMITS, *PASSED})
+    operators.load()
+    model = passes.simplify(passes.headless(model)[0])
+    passes.refuse_unknown(model, {name for name, role in ROLES.items() if role != "quantiser"})
     images = _images(model, calibration)
     points = _points(model)
     samples = _samples(model, points, images)
-    formats = {
-        name: _format(values, output_bits if name == model.graph.output[0].name else activation_bits)
-        for name, values in samples.items()
-    }
+    formats: dict[str, Quant] = {}
+    for together in _groups(model, points):
+        last = together == [model.graph.output[0].name]
+        values = np.concatenate([samples[name] for name in together])
+        formats |= dict.fromkeys(together, _format(values, output_bits if last else activation_bits))
     exact = weight_bits + activation_bits <= 16
     return emit.model(qdq.load(_Insertion(model, formats, weight_bits, exact).model()))
 
@@ -83,25 +78,53 @@ def _images(model: ModelProto, calibration: NDArray[np.float32]) -> NDArray[np.f
 
 
 def _points(model: ModelProto) -> list[str]:
-    """Tensors to quantise: the input, and each measured operator's output behind its own Relu or Clip."""
+    """Tensors to quantise: the input, each measured operator's output behind its own Relu or Clip, each function's."""
     graph = model.graph
     stored = {t.name for t in graph.initializer}
     readers: dict[str, list[NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    found = chains(model)
     points = [i.name for i in graph.input if i.name not in stored]
     for node in graph.node:
-        if node.op_type not in MEASURED:
-            continue
         name = node.output[0]
-        while name != graph.output[0].name:
+        measured = ROLES[node.op_type] in ("measured", "curve")
+        if not measured or name in found.inside or all(i in stored for i in node.input if i):
+            continue
+        while name != graph.output[0].name and name not in found.ends:
             after = readers.get(name, [])
-            if len(after) != 1 or after[0].op_type not in LIMITS:
+            if len(after) != 1 or ROLES[after[0].op_type] != "limit" or after[0].output[0] in found.inside:
                 break
             name = after[0].output[0]
         points.append(name)
-    return points
+    return list(dict.fromkeys(points + [n for n in found.ends if n not in points]))
+
+
+def _groups(model: ModelProto, points: list[str]) -> list[list[str]]:
+    """The points, those that a Concat joins together: with one format for all, joining them moves bits only.
+
+    The network's input keeps its own.
+    """
+    makers = {o: n for n in model.graph.node for o in n.output}
+    network = nx.Graph()
+    network.add_nodes_from(points)
+    for node in model.graph.node:
+        if node.op_type != "Concat":
+            continue
+        ends = [node.output[0], *node.input]
+        origins = [_origin(name, makers, set(points)) for name in ends]
+        kept = [o for o in origins if o in network and o in makers]
+        network.add_edges_from(itertools.pairwise(kept))
+    place = {name: k for k, name in enumerate(points)}
+    return [sorted(group, key=place.__getitem__) for group in nx.connected_components(network)]
+
+
+def _origin(name: str, makers: Mapping[str, NodeProto], points: set[str]) -> str:
+    """The point whose format a tensor has."""
+    while name not in points and name in makers and makers[name].input:
+        name = makers[name].input[0]
+    return name
 
 
 def _samples(model: ModelProto, points: list[str], images: Samples) -> dict[str, Samples]:
@@ -183,8 +206,9 @@ class _Insertion:
         source, out = node.input[0], node.output[0]
         if node.op_type in ("Conv", "Gemm"):
             copy.input[1:] = self._parameters(node, prefix)
-        elif node.op_type in PASSED + LIMITS and source in self.scale:
-            self.scale.setdefault(out, self.scale[source])
+        elif ROLES[node.op_type] in ("passed", "limit") and source in self.scale:
+            for name in node.output:
+                self.scale.setdefault(name, self.scale[source])
         copy.input[:] = [self.renamed.get(i, i) for i in copy.input]
         self.nodes.append(copy)
         if out in self.formats:

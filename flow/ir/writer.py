@@ -19,11 +19,10 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from flow.fixed import IntArray, Quant
 from flow.ir import scales
 from flow.ir.graph import Graph, Node
-from flow.ir.ops import Pool
+from flow.ir.ops import Pool, Range
 
 NAME_KEY = "coexplore.name"  # metadata key under which a node carries its outside name
 STORAGE: tuple[tuple[type[np.integer[Any]], type[np.integer[Any]]], ...] = ((np.int8, np.uint8), (np.int16, np.uint16))
-Range = tuple[int, int]
 
 
 @dataclass
@@ -124,6 +123,14 @@ def finish(writer: Writer, node: Node, op_type: str, inputs: list[str], passed: 
         writer.floats[node.id] = real
     else:
         writer.quantised(node.id, real, req.lo, req.hi, relu=op_type not in ("MaxPool", "AveragePool"))
+
+
+def finish_real(writer: Writer, node: Node, real: str) -> None:
+    """What follows a float tensor already written whose integers keep their input's zero point, or have it inside."""
+    if node.name:
+        writer.nodes[-1].metadata_props.add(key=NAME_KEY, value=node.name)
+    req = node.op.requant
+    writer.quantised(node.id, real, req.lo, req.hi, relu=False)
 
 
 def is_raw(graph: Graph) -> bool:

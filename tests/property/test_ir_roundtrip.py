@@ -1,16 +1,19 @@
 """The central property: the integer graph, its ONNX file under ONNX Runtime, and the graph read back, are one thing."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from flow.fixed import Quant, Requant, bits_for
-from flow.ir import emit, onnx_file, qdq
+from flow.ir import curves, emit, moves, onnx_file, qdq
 from flow.ir.graph import Graph, Node, Tensor
-from flow.ir.ops import Add, Conv, Dense, Pool
+from flow.ir.ops import Add, Concat, Conv, Dense, DepthToSpace, Mul, Permute, Pool, Sample, Select
 
 QUICK = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
@@ -143,15 +146,76 @@ class Builder:
             return
         lo, hi, zero = self.limits()
         right = self.draw(st.integers(-2, 4))
-        offset = -sum(q.zero << s for q, s in zip(quants, shift, strict=True))
-        op = Add(Requant((right,), lo, hi, zero=zero), shift, offset)
+        sign = self.draw(st.sampled_from([1, 1, -1]))
+        first, second = (q.zero << s for q, s in zip(quants, shift, strict=True))
+        op = Add(Requant((right,), lo, hi, zero=zero), shift, -first - sign * second, sign)
         self.finish(op, [a, b], lo, hi, zero, finest * 2.0**right)
+
+    def mul(self):
+        a = self.draw(st.sampled_from(list(self.tensors)))
+        b = self.draw(st.sampled_from([t for t in self.tensors if self.tensors[t].shape == self.tensors[a].shape]))
+        quants = [self.tensors[t].quant for t in (a, b)]
+        sizes = [max(q.hi - q.zero, q.zero - q.lo) for q in quants]
+        if sizes[0] * sizes[1] >= emit.EXACT:
+            return
+        lo, hi, zero = self.limits()
+        right = self.draw(st.integers(-1, 9))
+        op = Mul(Requant((right,), lo, hi, zero=zero), (quants[0].zero, quants[1].zero))
+        self.finish(op, [a, b], lo, hi, zero, quants[0].scale * quants[1].scale * 2.0**right)
+
+    def lookup(self):
+        source = self.draw(st.sampled_from([t for t in self.tensors if self.tensors[t].quant.bits <= 12] or ["input"]))
+        lo, hi, zero = self.limits()
+        types = self.draw(st.sampled_from([("Sigmoid",), ("HardSwish",), ("Tanh", "Neg"), ("LeakyRelu",), ("Elu",)]))
+        names = ["x", *(f"n{k}" for k in range(len(types)))]
+        nodes = [helper.make_node(t, [names[k]], [names[k + 1]]) for k, t in enumerate(types)]
+        out = Quant(*bits_for(lo, hi), self.scale(), zero)
+        op = curves.tabulate(nodes[0], nodes, {}, names[-1], self.tensors[source], out, (lo, hi), emit.OPSET)
+        self.finish(op, [source], op.requant.lo, op.requant.hi, zero, out.scale)
+
+    def move(self):
+        source = self.draw(st.sampled_from(list(self.tensors)))
+        (c, h, w), quant = self.tensors[source].shape, self.tensors[source].quant
+        kind = self.draw(st.sampled_from(["select", "sample", "permute", "depth to space", "concat"]))
+        requant, inputs = Requant((0,), quant.lo, quant.hi), [source]
+        fill = int(self.rng.integers(quant.lo, quant.hi + 1))
+        if kind == "select":
+            places = self.rng.integers(-1, c, self.draw(st.integers(1, 6)))
+            op = Select(requant, tuple(places.tolist()), fill)
+        elif kind == "sample":
+            rows, columns = (self.rng.integers(-1, n, self.draw(st.integers(1, 9))).tolist() for n in (h, w))
+            op = Sample(requant, tuple(rows), tuple(columns), fill)
+        elif kind == "permute":
+            shape = tuple(self.draw(st.integers(1, 4)) for _ in range(3))
+            op = Permute(requant, self.rng.integers(-1, c * h * w, shape), fill)
+        elif kind == "depth to space":
+            if c % 4:
+                return
+            op = DepthToSpace(requant, 2)
+        else:
+            like = [t for t, v in self.tensors.items() if v.shape[1:] == (h, w) and v.quant.zero == quant.zero]
+            inputs = [
+                source,
+                self.draw(st.sampled_from([t for t in like if self.tensors[t].quant.scale == quant.scale])),
+            ]
+            quants = [self.tensors[t].quant for t in inputs]
+            lo, hi = min(q.lo for q in quants), max(q.hi for q in quants)
+            op = Concat(Requant((0,), lo, hi), 0)
+            return self.finish(op, inputs, lo, hi, quant.zero, quant.scale)
+        if isinstance(op, Select | Sample | Permute):
+            plain = np.arange(c * h * w).reshape(1, c, h, w)
+            index = replace(op, fill=-1).evaluate([plain])[0]
+            found = moves.factor(index, (c, h, w), requant, op.fill if index.min() < 0 else 0)
+            if len(found) != 1:
+                return  # read back as fewer or more operators
+            op = found[0]
+        self.finish(op, inputs, quant.lo, quant.hi, quant.zero, quant.scale)
 
 
 @st.composite
 def graphs(draw, zero_points=False):
     b = Builder(draw, zero_points)
-    kinds = [b.conv, b.conv, b.dense, b.max_pool, b.average_pool, b.add]
+    kinds = [b.conv, b.conv, b.dense, b.max_pool, b.average_pool, b.add, b.mul, b.lookup, b.move, b.move]
     for _ in range(draw(st.integers(1, 6))):
         draw(st.sampled_from(kinds))()
     if not b.nodes:

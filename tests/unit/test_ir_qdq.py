@@ -353,8 +353,8 @@ REFUSALS = {
     "divisor differs": lambda w, x: w.qdq(w.node("AveragePool", x, kernel_shape=[2, 2], pads=[1, 1, 0, 0]), 1.0),
     "two inputs": lambda w, x: w.qdq(w.node("Sum", x, x, x), 1.0),
     "dilations": lambda w, x: w.qdq(w.node("MaxPool", x, kernel_shape=[2, 2], dilations=[2, 2]), 1.0),
-    "only flattening": lambda w, x: w.qdq(w.node("Reshape", x, w.const(np.array([1, 3, 4, 16]))), 1.0),
-    "layout": lambda w, x: w.qdq(w.node("Transpose", x, perm=[0, 2, 3, 1]), 1.0),
+    "has shape [3, 1, 8, 8]": lambda w, x: w.qdq(conv(w, w.node("Reshape", x, w.const(np.array([3, 1, 8, 8])))), 1.0),
+    "interpolates": lambda w, x: w.qdq(w.node("Resize", x, "", w.const(np.float32([1, 1, 2, 2])), mode="linear"), 1.0),
     "has rank 4": lambda w, x: w.qdq(w.node("MatMul", x, w.param(int8(8, 8), 2.0**-6)), 1.0),
     "along the input channels": lambda w, x: w.qdq(
         w.node("Gemm", w.node("Flatten", x), w.param(int8(192, 4), np.full(192, 0.5))), 1.0
@@ -366,7 +366,7 @@ REFUSALS = {
     ),
     "float MaxPool at the output": lambda w, x: w.node("MaxPool", conv(w, x), kernel_shape=[2, 2]),
     "too far": lambda w, x: w.qdq(w.node("Relu", conv(w, x)), 2.0**40),
-    "is a constant": lambda w, x: w.qdq(w.node("Add", x, w.const(np.ones((1, 3, 1, 1), np.float32))), 1.0),
+    "more than the channels": lambda w, x: w.qdq(w.node("Add", x, w.const(np.ones((8, 8), np.float32))), 1.0),
     "bias behind": lambda w, x: w.qdq(
         w.node(
             "Add", w.node("Relu", w.node("Conv", x, w.param(int8(4, 3, 1, 1), 0.5))), w.const(np.float32([[[1]]] * 4))

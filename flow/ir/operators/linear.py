@@ -24,8 +24,8 @@ from flow.ir.importer import (
     refusal,
 )
 from flow.ir.operators.windows import shaped, window
-from flow.ir.ops import Conv, Dense, Op, dot_range
-from flow.ir.writer import Range, Writer, emitter, finish, real_input
+from flow.ir.ops import Conv, Dense, Op, Range, dot_range
+from flow.ir.writer import Writer, emitter, finish, real_input
 
 MAX_BIAS = 1 << 31  # ONNX stores biases in 32 bits
 

@@ -20,11 +20,11 @@ from flow.ir.importer import (
     refusal,
 )
 from flow.ir.operators.windows import shaped, window
-from flow.ir.ops import Op, Pads, Pool, Shape, window_extent
-from flow.ir.writer import Range, Writer, agree, emitter, finish, real_input
+from flow.ir.ops import Op, Pads, Pool, Range, Shape, window_extent
+from flow.ir.writer import Writer, agree, emitter, finish, real_input
 
 
-@operator("MaxPool")
+@operator("MaxPool", role="passed")
 def max_pool(importer: Importer, node: NodeProto) -> Value:
     a = attributes(node)
     if any(d != 1 for d in a.get("dilations", ())) or len(node.output) > 1 or a.get("storage_order"):

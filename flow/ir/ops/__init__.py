@@ -4,18 +4,27 @@ Tensors are ``(C, H, W)``; ``evaluate`` takes and gives batches ``(N, C, H, W)``
 specification that the HLS blocks are judged by, and they are themselves judged by ONNX Runtime.
 """
 
-from flow.ir.ops.base import Op, Pads, Shape, frozen, window_extent, windows
-from flow.ir.ops.eltwise import Add
+from flow.ir.ops.base import Op, Pads, Range, Shape, frozen, window_extent, windows
+from flow.ir.ops.eltwise import Add, Lookup, Mul
 from flow.ir.ops.linear import Conv, Dense, dot_range
+from flow.ir.ops.move import Concat, DepthToSpace, Permute, Sample, Select
 from flow.ir.ops.pool import Pool
 
 __all__ = [
     "Add",
+    "Concat",
     "Conv",
     "Dense",
+    "DepthToSpace",
+    "Lookup",
+    "Mul",
     "Op",
     "Pads",
+    "Permute",
     "Pool",
+    "Range",
+    "Sample",
+    "Select",
     "Shape",
     "dot_range",
     "frozen",

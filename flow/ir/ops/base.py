@@ -9,6 +9,7 @@ import numpy as np
 from flow.fixed import IntArray, Requant
 
 Shape = tuple[int, int, int]
+Range = tuple[int, int]
 Pads = tuple[int, int, int, int]  # top, left, bottom, right: ONNX order for two dimensions
 
 
@@ -33,7 +34,7 @@ class Op(Protocol):
     def macs(self, inputs: list[Shape]) -> int:
         """Multiply-accumulates for one image."""
 
-    def accumulator(self, ranges: list[tuple[int, int]]) -> tuple[int, int]:
+    def accumulator(self, ranges: list[Range]) -> Range:
         """Range of the integer before requantisation, given each input's ``(lo, hi)``."""
 
 
