@@ -157,7 +157,8 @@ def process_view(p: Process, design: Design) -> dict[str, Any]:
             {
                 "name": f"{p.id}_{identifier(m.name)}",
                 "impl": m.impl,
-                "dims": list(range(2, m.data.ndim + 1)),
+                "dims": [] if m.banked else list(range(2, m.data.ndim + 1)),
+                "banked": m.banked,
                 "whole": m.impl == "registers",
             }
             for m in p.memories

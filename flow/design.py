@@ -59,13 +59,17 @@ class Port:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """A constant array of a process. Dimension 0 is the depth, the others are read together in one cycle."""
+    """A constant array of a process. Dimension 0 is the depth, the others are read together in one cycle.
+
+    ``banked``: dimension 0 counts memories instead, each with addresses of its own, and dimension 1 is their depth.
+    """
 
     name: str
     data: IntArray
     bits: int
     signed: bool
     impl: str  # lutram | bram | registers
+    banked: bool = False
 
 
 @dataclass(frozen=True, eq=False)

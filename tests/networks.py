@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import helper
 
-from flow.fixed import Quant, Requant
+from flow.fixed import Quant, Requant, bits_for
+from flow.ir import curves
 from flow.ir.graph import Graph, Node, Tensor
-from flow.ir.ops import Add, Conv, Dense, Op, Pool
+from flow.ir.ops import Add, Concat, Conv, Dense, Mul, Op, Pool
 
 
 class Draft:
@@ -64,6 +66,30 @@ class Draft:
     def residual(self, a: str, b: str, *, bits=8) -> str:
         return self.add(Add(Requant((1,), 0, (1 << bits) - 1), (0, 1)), a, b, quant=Quant(bits, False, 2.0**-4))
 
+    def product(self, a: str, b: str, *, bits=8) -> str:
+        quants = [self.tensors[t].quant for t in (a, b)]
+        shift = sum(q.bits for q in quants) - bits
+        out = Quant(bits, any(q.signed for q in quants), 2.0**-4)
+        return self.add(Mul(Requant((shift,), out.lo, out.hi)), a, b, quant=out)
+
+    def difference(self, a: str, b: str, *, bits=8) -> str:
+        out = Quant(bits, True, 2.0**-4)
+        return self.add(Add(Requant((1,), out.lo, out.hi), (0, 0), 3, -1), a, b, quant=out)
+
+    def function(self, x: str, kind: str = "Sigmoid", *, bits=8, channels=False) -> str:
+        """An activation by table; with ``channels`` one PRelu slope for each."""
+        t = self.tensors[x]
+        slope = {"s": np.linspace(-1, 1, t.shape[0], dtype=np.float32).reshape(-1, 1, 1)} if channels else {}
+        node = helper.make_node("PRelu" if channels else kind, ["x", *slope], ["y"])
+        full = Quant(bits, True, 2.0**-4)
+        op = curves.tabulate(node, [node], slope, "y", t, full, (full.lo, full.hi), 21)
+        return self.add(op, x, quant=Quant(*bits_for(op.requant.lo, op.requant.hi), full.scale))
+
+    def concat(self, a: str, b: str, axis: int = 0) -> str:
+        quants = [self.tensors[t].quant for t in (a, b)]
+        lo, hi = min(q.lo for q in quants), max(q.hi for q in quants)
+        return self.add(Concat(Requant((0,), lo, hi), axis), a, b, quant=Quant(*bits_for(lo, hi), quants[0].scale))
+
     def graph(self) -> Graph:
         return Graph(tuple(self.nodes), self.tensors)
 
@@ -88,6 +114,18 @@ def sample_draft() -> Draft:
     h = d.conv(g, 12, 1)
     i = d.pool(h, "AveragePool", (3, 3), (1, 1), (1, 1, 1, 1))
     d.dense(d.global_average(i), 10)
+    return d
+
+
+def gallery_draft(seed: int = 0) -> Draft:
+    """Every block that computes or moves single elements."""
+    d = Draft((4, 6, 5), Quant(8, True, 2.0**-4), seed)
+    a = d.function(d.conv("input", 4, 3, signed=True), "HardSwish")
+    b = d.function("input", channels=True)
+    c = d.product(a, d.difference(b, "input"))
+    e = d.concat(d.concat(c, a), d.conv("input", 6, 1), 0)
+    f = d.concat(d.concat(e, c), d.concat(c, e), 1 + seed % 2)
+    d.dense(f, 4)
     return d
 
 

@@ -1,4 +1,4 @@
-"""Element-wise addition of two maps (``hls/add.h``)."""
+"""Element-wise sum or difference of two maps (``hls/add.h``)."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
                 ("LEFT0", op.left_shift[0]),
                 ("LEFT1", op.left_shift[1]),
                 ("OFFSET", op.offset),
+                ("SIGN", op.sign),
                 *la.rounder.constants,
             ),
             types=(

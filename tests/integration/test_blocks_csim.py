@@ -29,8 +29,8 @@ from tests import networks
 
 BOARDS = ("zcu102", "pynq-z2", "u250", "zcu104", "zc706", "arty-a7-100")
 SHARES = (0.05, 0.1, 0.3, 0.8)
-DRAWN, MAPPED = range(20), range(100, 110)
-QUICK = (14, 3)  # drawn cases that run unmarked; between them every C++ function
+DRAWN, MAPPED = range(24), range(100, 110)
+QUICK = (14, 3, 20)  # drawn cases that run unmarked; between them every C++ function
 AP_CASES = (0, 5, 11)
 SANITISED = (1, 7, 14)
 
@@ -70,6 +70,7 @@ def drawn() -> dict[int, Case]:
     cases = {}
     for seed in DRAWN:
         draft = wide_draft(seed) if seed % 4 == 3 else lively_draft(seed, 3 + seed % 4)
+        draft = networks.gallery_draft(seed) if seed >= 20 else draft
         graph, place = draft.graph(), board.load(BOARDS[seed % len(BOARDS)])
         foldings = drawn_options(seed, graph, seen)
         net = realise(graph, place, foldings, 64 << seed % 5)
