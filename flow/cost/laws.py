@@ -2,12 +2,11 @@
 
 Source of every coefficient, unless a line says otherwise: 1,651 distinct module reports of real designs (24 public
 repositories; Vivado HLS 2017.2 to 2020.1, Vitis HLS 2020.1 to 2025.2).  The tables of those reports are sums of rows,
-so an estimate composed of exact rows is exact.  Shares given as "n of m rows" are exact predictions on the development
-rows (9,073 memories, 960 FIFOs, 101,197 expressions, 37,100 multiplexers, 95,485 registers, 4,000 loops); reproduce
-them with ``pytest tests/unit/test_cost_laws.py -k measured -s``.  Most rows come from one repository (Vivado 2019.1,
-7 series), so the shares say where a law holds, not how it generalises.
+so an estimate composed of exact rows is exact.  Tables by size are data (flow/cost/components.toml); formulas stand
+here.  Shares given as "n of m rows" are exact predictions on the development rows; ``flow bench cost`` gives them by
+release, with each repository predicted by tables fitted to the others.
 
-These are C synthesis numbers.  Implementation uses fewer LUT and BRAM (medians 0.48 and 0.47 of them).
+These are C synthesis numbers; flow/cost/targets.py says what implementation makes of them.
 All functions are pure; sizes must be positive or LawError is raised.
 """
 
@@ -18,11 +17,13 @@ from functools import cached_property, lru_cache
 from typing import Literal
 
 from flow.board import Resources
+from flow.cost import library
 
 MemoryKind = Literal["auto", "lutram", "bram", "uram"]
 MultiplierKind = Literal["auto", "dsp", "lut"]
 
 
+MUX_TABLE = 24  # inputs up to which multiplexers follow the library's table
 CACHE = 1 << 16  # entries a law remembers: mappers ask for the same sizes again and again
 
 
@@ -56,6 +57,11 @@ class Tool:
     def recent(self) -> bool:
         """Vitis HLS 2022.1 or later: other multiplexers, adders and FIFOs than before."""
         return self.family == "vitis" and self.release >= (2022, 1)
+
+    @property
+    def key(self) -> tuple[str, library.Release, str]:
+        """Where the library's tables of this tool stand: Vitis HLS before 2022.1 counts as Vivado HLS did."""
+        return "vitis" if self.recent else "vivado", self.release, "us" if self.ultrascale else "7"
 
 
 DEFAULT = Tool()
@@ -177,10 +183,6 @@ def fifo(depth: int, bits: int, tool: Tool = DEFAULT) -> Resources:
 
 # ---------------------------------------------------------------- arithmetic
 
-# LUT of a product in logic by the larger width.  6 to 10: Vitis 2020.1 to 2024.1, all rows within 1.  4 and 5: Vivado
-# 2019.1 expression rows (357 and 257).  1: an AND gate.  2 and 3: no rows; the step of 4 between 4 and 5 carried down.
-_PRODUCT_LUT = {1: 2, 2: 5, 3: 9, 4: 13, 5: 17, 6: 23, 7: 33, 8: 40, 9: 49, 10: 62}
-_PRODUCT_LUT_VIVADO = {**_PRODUCT_LUT, 6: 26, 8: 41}  # Vivado 2019.1: 157 and 18 expression rows
 # LUT beside one DSP block, by the larger width (Vitis 2023.1 to 2025.2; 16 and above, and unlisted widths: 5).
 _BESIDE_DSP = {11: 6, 12: 5, 13: 4, 14: 3, 15: 2}
 # LUT and FF beside products of several DSP blocks, from this many blocks on: medians, coarse (Vitis 2024.2 and 2025.2).
@@ -233,10 +235,10 @@ def multiplier(
     if impl == "auto":
         impl = "dsp" if large >= _DSP_FROM_BITS and small >= _DSP_FROM_SMALLER else "lut"
     if impl == "lut":
-        table = _PRODUCT_LUT_VIVADO if tool.family == "vivado" else _PRODUCT_LUT
         if small == 1:
             return logic(large)
-        return Resources(lut=table.get(large) or _ceil(62 * a_bits * b_bits, 100))
+        found = library.current().lookup("product", large, *tool.key)
+        return Resources(lut=found[0] if found else 4 * large - 3 if large <= 5 else _ceil(62 * a_bits * b_bits, 100))
     tiles = product_tiles(a_bits, b_bits, tool, out_bits)
     if tiles == 1:
         return Resources(lut=_BESIDE_DSP.get(large, 5), dsp=1)
@@ -252,41 +254,52 @@ def multiply_add(a_bits: int, b_bits: int, tool: Tool = DEFAULT) -> Resources:
     return Resources(dsp=product_tiles(a_bits, b_bits, tool))
 
 
-# Sum and difference, LUT by width, where it is not width + 7.
-_SUM_7 = {1: 10, 2: 10, 3: 11, 4: 13, 5: 14, 6: 14, 7: 14, 8: 15, 9: 14, 10: 13, 11: 12, 12: 12, 13: 14, 14: 19, 15: 21}
-_SUM_7_VIVADO = {**_SUM_7, 3: 12, 5: 15, 6: 15, 7: 15, 9: 15, 10: 14, 11: 13, 13: 17}
-_SUM_US = {1: 9, 2: 9, 3: 10, 4: 12, 5: 12}
-_SUM_US_2019 = {1: 3, 2: 3, 3: 4, 4: 6, 5: 6}  # Vivado HLS up to 2019.2 counts UltraScale+ sums at one LUT a bit
-
-
 @lru_cache(maxsize=CACHE)
 def adder(bits: int, tool: Tool = DEFAULT, ternary: bool = False) -> Resources:
     """A sum or difference; ``bits`` is the width of the wider operand.
 
-    ``bits + 7`` with a table of small widths by tool and family.  Rows of trees of sums mix this with ``bits``: a
-    sum of three terms shares its LUTs and the report counts the inner one at ``bits`` (``ternary``).  With either value
-    92 % (Vivado 2019.1) to 100 % of the rows of a release.
+    The library's table, beyond it ``bits + 7`` (Vivado HLS on UltraScale before 2020: ``bits``).  Rows of trees of sums
+    mix this with ``bits``: a sum of three terms shares its LUTs and the report counts the inner one at ``bits``
+    (``ternary``).
     """
     _positive(bits=bits)
     if ternary:
         return Resources(lut=bits)
-    if not tool.ultrascale:
-        table = _SUM_7_VIVADO if tool.family == "vivado" else _SUM_7
-    elif tool.family == "vivado" and tool.release < (2020,):
-        return Resources(lut=_SUM_US_2019.get(bits, bits))
-    else:
-        table = _SUM_US
-    return Resources(lut=table.get(bits, bits + 7))
+    found = library.current().lookup("sum", bits, *tool.key)
+    if found:
+        return Resources(lut=found[0])
+    plain = tool.ultrascale and tool.family == "vivado" and tool.release < (2020,)
+    return Resources(lut=bits if plain else bits + 7)
 
 
 @lru_cache(maxsize=CACHE)
 def comparator(bits: int, tool: Tool = DEFAULT) -> Resources:
-    """``==``, ``<`` and the like.  From Vitis 2023.1 on it costs what a sum costs; before, a step table."""
+    """``==``, ``<`` and the like: the library's table, which steps at powers of two up to Vitis 2022.2.
+
+    Beyond it 7 and a third of a LUT a bit (the table's own slope), from Vitis 2023.1 on a LUT a bit.
+    """
     _positive(bits=bits)
-    if tool.family == "vitis" and tool.release >= (2023, 1):
-        return adder(bits, tool)
-    steps = ((2, 8), (4, 9), (8, 11), (16, 13), (32, 20 if tool.ultrascale else 18), (64, 29))
-    return Resources(lut=next((lut for upto, lut in steps if bits <= upto), _ceil(bits, 2)))
+    dense = tool.family == "vitis" and tool.release >= (2023, 1)
+    size = bits if dense or bits > 64 else _pow2ceil(bits)
+    found = library.current().lookup("comparator", size, "vitis" if dense else "vivado", *tool.key[1:])
+    if found:
+        return Resources(lut=found[0])
+    return Resources(lut=bits + 7 if dense else 7 + _ceil(17 * size, 50))
+
+
+@lru_cache(maxsize=CACHE)
+def shift(bits: int, tool: Tool = DEFAULT) -> Resources:
+    """A shift by a variable amount: the library's table; below it ``2 bits + 3``, above it 2,171 (the most seen)."""
+    _positive(bits=bits)
+    found = library.current().lookup("shift", bits, *tool.key)
+    return Resources(lut=found[0] if found else min(2 * bits + 3, 2171))
+
+
+@lru_cache(maxsize=CACHE)
+def core(operator: str, bits: int, tool: Tool = DEFAULT) -> Resources | None:
+    """A core of the tool's library (``fadd``, ``dmul``, ``udiv``, ...): what reports show, None for unknown ones."""
+    found = library.current().lookup("core", bits, *tool.key, operator)
+    return Resources(lut=found[0], ff=found[1], dsp=found[2]) if found else None
 
 
 @lru_cache(maxsize=CACHE)
@@ -304,25 +317,20 @@ def select(bits: int) -> Resources:
 
 # --------------------------------------------- multiplexers, registers, time
 
-# By number of inputs; the width does not matter.  Vivado and Vitis up to 2021 / Vitis from 2022.1 on.
-_MUX_OLD = {1: 0, 2: 9, 3: 15, 4: 21, 5: 27, 6: 33, 7: 38, 8: 41, 9: 44, 10: 47}
-_MUX = {1: 0, 2: 9, 3: 14, 4: 20, 5: 26, 6: 31, 7: 37, 8: 43, 9: 49, 10: 54, 11: 59}
-_MUX |= {17: 81, 18: 88, 19: 97, 20: 101, 21: 107, 22: 113, 23: 113}  # 21 and 23: between their neighbours
-
 
 @lru_cache(maxsize=CACHE)
 def mux(inputs: int, bits: int = 1, tool: Tool = DEFAULT) -> Resources:
     """A multiplexer row: LUT by the number of inputs, whatever ``bits`` is, as the reports have it.
 
-    37,039 and more of 37,100 rows within 1.  ``4 n + 17`` from 17 inputs (recent Vitis: 24) on, 16 more above
-    64, 48 above 128, 128 above 256: state machines, mostly; recent Vitis there about ``5.3 n``.
+    The library's table, beyond it ``4 n + 17``, 16 more above 64 inputs, 48 above 128, 128 above 256: state machines,
+    mostly; recent Vitis there about ``5.3 n``.
     """
     _positive(inputs=inputs, bits=bits)
-    table = _MUX if tool.recent else _MUX_OLD
-    if inputs in table:
-        return Resources(lut=table[inputs])
-    if inputs <= 16:
-        return Resources(lut=65 if tool.recent else 50 + 3 * (inputs - 11))
+    if inputs == 1:
+        return Resources()
+    found = library.current().lookup("mux", inputs, *tool.key)
+    if found and inputs <= MUX_TABLE:
+        return Resources(lut=found[0])
     if inputs > 64 and tool.recent:
         return Resources(lut=_ceil(53 * inputs, 10) if inputs > 100 else 5 * inputs - 20)
     step = 0 if inputs <= 64 else 16 if inputs <= 128 else 48 if inputs <= 256 else 128
@@ -335,6 +343,17 @@ def register(bits: int, constant_bits: int = 0) -> Resources:
     if not 0 <= constant_bits <= bits:
         raise LawError(f"register of {bits} bits with {constant_bits} constant: 0 to {bits}")
     return Resources(ff=bits - constant_bits)
+
+
+@lru_cache(maxsize=CACHE)
+def shift_memory(words: int, bits: int, tool: Tool = DEFAULT) -> Resources:
+    """A window's row that shifts (``shift_array`` of hls4ml): a LUT for 32 bits, at least half a LUT a bit.
+
+    At least a LUT a bit and two registers on the 7 series.  525 rows of two repositories, 75 % of them exact.
+    """
+    _positive(words=words, bits=bits)
+    least = _ceil(bits, 2) if tool.ultrascale else bits
+    return Resources(lut=max(least, _ceil(words * bits, 32)), ff=0 if tool.ultrascale else 2 * bits)
 
 
 def shift_register() -> Resources:
@@ -371,3 +390,9 @@ def dataflow_interval(intervals: list[int]) -> int:
     if not intervals:
         raise LawError("a dataflow region has at least one process")
     return max(intervals) + 1
+
+
+def forget() -> None:
+    """Empty what the laws remember: for validation with another library."""
+    for law in (memory, fifo, multiplier, adder, comparator, shift, core, logic, select, mux, register, shift_memory):
+        law.cache_clear()
