@@ -71,6 +71,8 @@ def search(a: argparse.Namespace) -> Answer:
         min_fps=a.min_fps or 0.0,
         max_energy_mj=a.max_energy_mj or 0.0,
         max_utilisation=a.max_utilisation,
+        target=a.target,
+        confidence=a.confidence,
         weight_bits=weights,
         activation_bits=activations,
         clock_mhz=a.clock_mhz or 0.0,
@@ -153,9 +155,11 @@ def runs(a: argparse.Namespace) -> Answer:
 
 
 def goal(a: argparse.Namespace) -> Any:
+    from flow.cost.targets import Decision
     from flow.mapping import Goal
 
-    return Goal(a.objective, a.max_utilisation, a.min_fps, a.max_latency_ms, a.max_energy_mj)
+    decision = Decision(a.target, a.confidence)
+    return Goal(a.objective, a.max_utilisation, a.min_fps, a.max_latency_ms, a.max_energy_mj, decision)
 
 
 def array(path: str, option: str) -> Any:

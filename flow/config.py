@@ -30,6 +30,8 @@ class Config:
     min_fps: float = 0.0
     max_energy_mj: float = 0.0
     max_utilisation: float = 0.8
+    target: str = "csynth"
+    confidence: float = 0.5
     weight_bits: tuple[int, ...] = (4, 6, 8)
     activation_bits: tuple[int, ...] = (4, 6, 8)
     clock_mhz: float = 0.0
@@ -47,10 +49,12 @@ class Config:
             "front_size": (1, 1000),
             "workers": (1, 512),
         }
-        limits |= {"max_utilisation": (0.001, 1), "clock_mhz": (0, 1000), "seed": (0, 2**63)}
+        limits |= {"max_utilisation": (0.001, 1), "confidence": (0.5, 0.99), "clock_mhz": (0, 1000), "seed": (0, 2**63)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give {low} to {high}")
+        if self.target not in ("csynth", "impl"):
+            raise ConfigError(f"target {self.target!r}: csynth or impl")
         for name in ("max_latency_ms", "min_fps", "max_energy_mj"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give a positive number")

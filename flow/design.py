@@ -236,6 +236,8 @@ class Report:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     power: Mapping[str, float] = field(default_factory=dict)  # watts of the programmable logic at full rate
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # p10 and p90 of what is estimated
+    implementation: Mapping[str, Any] = field(default_factory=dict)  # what implementation will use of what is estimated
+    decision: Mapping[str, Any] = field(default_factory=dict)  # which target fits how surely (flow/cost/targets.py)
     kind: str = "stream"  # of the accelerator: "stream" or "tiled"
     parts: tuple[Report, ...] = ()  # of a design on several boards: one a board
     extra: Mapping[str, Any] = field(default_factory=dict)  # further keys of the JSON, by their producers
@@ -271,6 +273,8 @@ class Report:
             "macs": self.macs,
             "power": dict(self.power),
             "intervals": {k: list(v) for k, v in self.intervals.items()},
+            "implementation": dict(self.implementation),
+            "decision": dict(self.decision),
             "engines": [r.engine() for r in self.parts or (self,)],
             "layers": [layer.json() for layer in self.layers],
             **self.extra,

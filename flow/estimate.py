@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from flow import timing
 from flow.blocks.control import control
-from flow.board import Board, Resources
+from flow.board import KINDS, Board, Resources
 from flow.cost import energy, laws, targets
+from flow.cost.targets import CSYNTH, Decision
 from flow.design import Design, LayerReport, Netlist, Report, Violation, excess
 from flow.ir.graph import Graph
 
@@ -69,9 +71,31 @@ def power(netlist: Netlist, used: Resources, interval: int, board: Board, clock_
     return energy.power(placed, tuple(n * s for n, s in zip(placed, shares, strict=True)), board, clock_mhz)
 
 
-def estimate(design: Design) -> Report:
-    """Latency and interval by cycle-level schedule, resources by component laws, violations against the budget."""
+def intervals(netlist: Netlist, used: Resources, latency: int, interval: int) -> dict[str, tuple[float, float]]:
+    """p10 and p90 of what C synthesis will report.
+
+    Resources by the residuals of module totals (targets.toml). A region's interval is its slowest process's + 1, or + 0
+    (3 of 43 reports); a process around one loop is a cycle off at most in 80 of 81 (docs/evidence-dataflow.md).
+    """
+    n = len(netlist.processes)
+    cycles = {"latency_cycles": (latency - n, latency + n), "interval_cycles": (interval - 1, interval)}
+    return {**cycles, **targets.interval("csynth", used)}
+
+
+def implementation(used: Resources) -> dict[str, Any]:
+    """What an implementation will use, by the ratios of real designs: median, p10 and p90."""
+    middle = dict(zip(KINDS, map(round, targets.implementation(used)), strict=True))
+    return {"resources": middle, "intervals": {k: list(v) for k, v in targets.interval("impl", used).items()}}
+
+
+def estimate(design: Design, decision: Decision | None = None, allowed: Resources | None = None) -> Report:
+    """Latency and interval by cycle-level schedule, resources by component laws, violations against the budget.
+
+    ``decision``: which target must fit how surely, as the design was mapped for; ``allowed``: the share of the board
+    that it may use, its budget without.
+    """
     t = timing.analyse(design.netlist)
+    judged = (decision or CSYNTH).judge(resources(design.netlist), allowed or design.available)
     used = resources(design.netlist)
     watts = power(design.netlist, used, t.interval_cycles, design.board, design.clock_mhz)
     low, energy_mj, high = watts.energy_mj(t.interval_cycles / (design.clock_mhz * 1e6))
@@ -90,7 +114,9 @@ def estimate(design: Design) -> Report:
         layers=layers(design.graph, design.netlist, {k: f.json() for k, f in design.foldings.items()}),
         parameters={"fifo_depths": {s.name: s.depth for s in design.netlist.streams}},
         power={"static_w": watts.static_w, "dynamic_w": watts.dynamic_w, "p10_w": watts.low_w, "p90_w": watts.high_w},
-        intervals={"energy_mj": (low, high)},
+        intervals={**intervals(design.netlist, used, t.latency_cycles, t.interval_cycles), "energy_mj": (low, high)},
+        implementation=implementation(used),
+        decision=judged,
     )
 
 
@@ -100,6 +126,7 @@ def traffic(netlist: Netlist, interval: int, design: Design) -> tuple[Violation,
     return (Violation("bandwidth_gb_s", need, have),) if have and need > have else ()
 
 
-def share(board: Board, fraction: float) -> Resources:
-    """The part of a board's resources that a design may use."""
-    return Resources(*(int(n * fraction) for n in board.available.tuple))
+def share(board: Board, fraction: float, decision: Decision | None = None) -> Resources:
+    """The part of a board's resources that a design may use; with a decision, the estimates that fit it."""
+    part = Resources(*(int(n * fraction) for n in board.available.tuple))
+    return decision.budget(part) if decision else part

@@ -49,7 +49,7 @@ def compile_model(
     design = mapping.solve(graph, board, goal, clock_mhz)
     if isinstance(design, mapping.NoFit):
         return design
-    report = estimate.estimate(design)
+    report = estimate.estimate(design, goal.decision, estimate.share(board, goal.max_utilisation))
     if not report.fits:
         return mapping.NoFit(report.violations)
     images = random_images(graph, VECTORS, seed)

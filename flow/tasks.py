@@ -12,6 +12,7 @@ import numpy as np
 
 from flow import board as boards
 from flow import estimate, lint, mapping, project, simulate
+from flow.cost.targets import Decision
 from flow.design import Report, Violation
 from flow.fixed import IntArray
 from flow.ir import emit, onnx_file, qdq
@@ -33,13 +34,23 @@ def goal_of(settings: dict[str, Any], budget: float, objective: str = "throughpu
         settings["min_fps"] or None,
         settings["max_latency_ms"] or None,
         settings.get("max_energy_mj") or None,
+        decision_of(settings),
     )
 
 
+def decision_of(settings: dict[str, Any]) -> Decision:
+    """What a candidate must fit, and how surely."""
+    return Decision(settings.get("target", "csynth"), settings.get("confidence", 0.5))
+
+
 def measures(report: Report, available: tuple[int, ...]) -> dict[str, float]:
-    """What candidates are compared by. ``utilisation``: of the scarcest resource of the whole board, never a mean."""
+    """What candidates are compared by. ``utilisation``: of the scarcest resource of the whole board, never a mean.
+
+    Of the target and at the confidence that were asked for.
+    """
     used = report.resources
-    shares = [u / a for u, a in zip(used.tuple, available, strict=True) if a]
+    limits = report.decision["limits"].values() if report.decision else [{"used": n} for n in used.tuple]
+    shares = [x["used"] / a for x, a in zip(limits, available, strict=True) if a]
     return {
         "latency_ms": report.latency_ms,
         "fps": report.fps,
@@ -69,7 +80,7 @@ def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings
             "objectives": {},
             "seconds": time.perf_counter() - started,
         }
-    report = estimate.estimate(design)
+    report = estimate.estimate(design, decision_of(settings))
     return {
         "feasible": report.fits,
         "violation": excess(report.violations) if report.violations else 0.0,
@@ -224,7 +235,10 @@ def synthesise(
     # The clock that the tool says it can reach, when that is slower than asked for.
     period_ns = max(1e3 / clock, top.clock_estimated_ns or 0.0)
     used = {k: int(v) for k, v in top.resources.items() if v is not None}
-    shares = {k: used[k] / n for k, n in board.available.json().items() if n and k in used}
+    # A report of C synthesis is certain of its own numbers, and says of an implementation what the ratios say.
+    judge = decision_of(settings)
+    factor = {k: judge.factor(k) if judge.target == "impl" else 1.0 for k in used}
+    shares = {k: used[k] * factor[k] / n for k, n in board.available.json().items() if n and k in used}
     limit = min(budget, settings["max_utilisation"])
     over = tuple(Violation(k, used[k], int(board.available.json()[k] * limit)) for k, s in shares.items() if s > limit)
     return {

@@ -60,7 +60,7 @@ class Problem:
         return self.clock_mhz or self.platform.boards[b].clock_mhz
 
     def budget(self, b: int) -> Resources:
-        return cost.share(self.platform.boards[b], self.goal.max_utilisation)
+        return cost.share(self.platform.boards[b], self.goal.max_utilisation, self.goal.decision)
 
     def open_ends(self, source: int, sink: int | None, time_us: float) -> np.ndarray:
         """Boundaries whose tensor passes the link within the time, and the end of the network."""

@@ -12,6 +12,7 @@ import numpy as np
 from flow import blocks, elaborate, timing
 from flow import estimate as cost
 from flow.board import Board, Resources
+from flow.cost.targets import CSYNTH, Decision
 from flow.design import Bound, Design, Folding, Netlist, Option, Violation, excess
 from flow.ir.graph import Graph
 from flow.mapping.choose import Stages, cheapest, choose, stages
@@ -28,6 +29,7 @@ class Goal:
     min_fps: float | None = None
     max_latency_ms: float | None = None
     max_energy_mj: float | None = None
+    decision: Decision = CSYNTH  # which target must fit, and how surely
 
     def __post_init__(self) -> None:
         if self.objective not in ("throughput", "latency", "area"):
@@ -50,7 +52,7 @@ def solve(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float
     """The best design for a goal. Raises UnsupportedError when no block serves a node."""
     goal, clock = goal or Goal(), clock_mhz or board.clock_mhz
     started = time.perf_counter()
-    budget = cost.share(board, goal.max_utilisation)
+    budget = cost.share(board, goal.max_utilisation, goal.decision)
     options = [blocks.options(graph, n, board) for n in graph.nodes]
     first = _reserved(graph, board, goal, clock, options, budget, started)
     if isinstance(first, Design) and (first.bound.gap <= GOOD_GAP or goal.objective != "throughput"):

@@ -24,6 +24,18 @@ def report(r: Report) -> str:
             f"  energy {r.energy_mj:.4g} mJ/image (p10 {low:.3g}, p90 {high:.3g}) at full rate: programmable logic, "
             f"{r.power['static_w']:.3g} W static, {r.power['dynamic_w']:.3g} W dynamic (implementation, estimated)"
         )
+    if r.decision:
+        spans = [f"{k} {v[0]} to {v[1]}" for k, v in r.intervals.items() if k in r.resources.json() and v[1]]
+        lines.append(f"  C synthesis will report (p10 to p90): {', '.join(spans)}")
+        made = r.implementation
+        ends = made["intervals"]
+        spans = [f"{k} {n} ({ends[k][0]} to {ends[k][1]})" for k, n in made["resources"].items() if ends[k][1]]
+        lines.append(f"  implementation will use (median, p10 to p90): {', '.join(spans)}")
+        d = r.decision
+        lines.append(
+            f"  fits {d['target']} with probability {d['probability']:.2f} in the scarcest resource "
+            f"(asked for {d['confidence']:g})"
+        )
     if r.bound:
         lines.append(
             f"  proved bound {r.bound.interval_cycles} cycles ({r.bound.limit}), gap {100 * r.bound.gap:.1f} %"

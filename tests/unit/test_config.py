@@ -69,6 +69,7 @@ def test_there_and_back(tmp_path: Path) -> None:
         board="pynq-z2", space="my/space.py", data="cifar10", data_dir="d", strategy="random", trials=7, time_s=12.5,
         max_latency_ms=3.5, min_fps=30.0, max_energy_mj=2.0, max_utilisation=0.5, weight_bits=(3,),
         activation_bits=(2, 8), clock_mhz=150.0, seed=2**40, workers=3, toolchain="none", front_size=4,
+        target="impl", confidence=0.9,
     )  # fmt: skip
     same = [f.name for f in fields(Config) if f.name != "mode" and getattr(full, f.name) == f.default]
     assert not same, f"not tested: {same}"
