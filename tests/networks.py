@@ -8,7 +8,7 @@ from onnx import helper
 from flow.fixed import Quant, Requant, bits_for
 from flow.ir import curves
 from flow.ir.graph import Graph, Node, Tensor
-from flow.ir.ops import Add, Concat, Conv, Dense, Mul, Op, Pool
+from flow.ir.ops import Add, Concat, Conv, Dense, DepthToSpace, Mul, Op, Permute, Pool, Sample, Select
 
 
 class Draft:
@@ -90,6 +90,27 @@ class Draft:
         lo, hi = min(q.lo for q in quants), max(q.hi for q in quants)
         return self.add(Concat(Requant((0,), lo, hi), axis), a, b, quant=Quant(*bits_for(lo, hi), quants[0].scale))
 
+    def passed(self, op: Op, x: str) -> str:
+        return self.add(op, x, quant=self.tensors[x].quant)
+
+    def same(self, x: str) -> Requant:
+        q = self.tensors[x].quant
+        return Requant((0,), q.lo, q.hi)
+
+    def channels(self, x: str, order: tuple[int, ...]) -> str:
+        return self.passed(Select(self.same(x), order, 1), x)
+
+    def pixels(self, x: str, rows: tuple[int, ...], columns: tuple[int, ...]) -> str:
+        return self.passed(Sample(self.same(x), rows, columns, 1), x)
+
+    def anywhere(self, x: str, shape: tuple[int, int, int]) -> str:
+        """Every element of the output from some element of the input."""
+        size = int(np.prod(self.tensors[x].shape))
+        return self.passed(Permute(self.same(x), self.rng.integers(-1, size, shape), 1), x)
+
+    def depth_to_space(self, x: str) -> str:
+        return self.passed(DepthToSpace(self.same(x), 2), x)
+
     def graph(self) -> Graph:
         return Graph(tuple(self.nodes), self.tensors)
 
@@ -125,7 +146,13 @@ def gallery_draft(seed: int = 0) -> Draft:
     c = d.product(a, d.difference(b, "input"))
     e = d.concat(d.concat(c, a), d.conv("input", 6, 1), 0)
     f = d.concat(d.concat(e, c), d.concat(c, e), 1 + seed % 2)
-    d.dense(f, 4)
+    g = d.channels(f, (5, 9, 0, 13, 1, 2)) if seed % 2 else d.channels(f, tuple(range(4, 10)))
+    h = d.pixels(g, (-1, 0, 1, 2, 3), (1, 2, 3)) if seed % 3 else d.pixels(g, (3, 3, 0, -1, 2), (0, 0, 1))
+    i = d.anywhere(h, (3, 5, 4))
+    j = d.pixels(
+        d.channels(d.depth_to_space(d.channels(d.conv(i, 12, 1), tuple(range(8)))), (1, 0)), (0, 0, 1, 2, 4), (0, 1)
+    )
+    d.dense(d.pixels(d.channels(j, (0,)), (1, 2), (0, 1)), 4)
     return d
 
 
