@@ -82,6 +82,7 @@ def search(a: argparse.Namespace) -> Answer:
         front_size=a.front_size,
         device=a.device,
         precision=a.precision,
+        accelerate=config.accelerations(a.accelerate),
     )
     return finished(a, folder, run.start(settings, folder, say))
 

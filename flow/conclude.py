@@ -19,6 +19,7 @@ from flow.study import Candidate, RunError, Study
 from flow.workers import Done, Failed, Pool, Task
 
 FINALISTS = 12  # networks trained fully at most
+FIRST = 4  # of them trained to their end, before curves may give others up
 MARGIN = 0.85  # of the time for training that is planned with: paces are measured on short runs
 PROOF, PROOF_S = 0.1, 45.0  # kept for compiling and proving: a share of the time limit, and seconds at least
 
@@ -85,13 +86,45 @@ def conclude(study: Study, pool: Pool) -> list[dict[str, Any]]:
     Returns the journal's records of the front's points.
     """
     specs, share = finalists(study)
-    fresh = [s for s in specs if s.digest not in study.state.full]
-    study.note(f"training {len(fresh)} networks fully" + (f", epochs cut to {share:.0%} by time" if share < 1 else ""))
-    study.train(pool, fresh, "full", {s.digest: share for s in fresh})
+    study.note(f"training {len(specs)} networks fully" + (f", epochs cut to {share:.0%} by time" if share < 1 else ""))
+    train(study, pool, specs, share)
     points = refined(study, pool, specs)
     if not points:
         raise RunError(study.nothing_fits())
     return prove(study, pool, points)
+
+
+def train(study: Study, pool: Pool, specs: list[NetSpec], share: float) -> None:
+    """The finalists' full training. With ``curves``, those after the first few are given up once their curve says
+    that they stay below what the first ones' accelerators already give; the parting does not depend on the workers."""
+    uses = study.config.accelerate
+    first = FIRST if "curves" in uses else len(specs)
+    for part in (specs[:first], specs[first:]):
+        known = study.state.full.keys() | study.state.given_up
+        fresh = [s for s in part if s.digest not in known]
+        own = {s.digest: s.digest for s in fresh if study.checkpoint(s.digest, "short").exists()}
+        needed = {} if part == specs[:first] or not fresh else least_accuracies(study, pool, specs[:first], fresh)
+        study.train(pool, fresh, "full", share, own if "inherit" in uses else None, needed, specs[:first])
+
+
+def least_accuracies(study: Study, pool: Pool, done: list[NetSpec], fresh: list[NetSpec]) -> dict[str, float]:
+    """Network -> the accuracy above which one of its accelerators is on the front, the points of ``done`` given."""
+    points = refined(study, pool, done)
+    found: dict[str, float] = {}
+    for s in fresh:
+        own = [c.result["objectives"] for c in study.state.candidates.values() if c.spec.digest == s.digest]
+        found[s.digest] = min((best_within(points, o) for o in own if o), default=0.0)
+    return found
+
+
+def best_within(points: list[dict[str, Any]], o: dict[str, float]) -> float:
+    """The best accuracy among points no slower and no larger than ``o``; 0 without any."""
+    better = [
+        p["accuracy"]
+        for p in points
+        if p["objectives"]["latency_ms"] <= o["latency_ms"] and p["objectives"]["utilisation"] <= o["utilisation"]
+    ]
+    return max(better, default=0.0)
 
 
 def refined(study: Study, pool: Pool, specs: list[NetSpec]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+ACCELERATIONS = ("bounds", "proxies", "halving", "curves", "inherit")
 OBJECTIVES = ("accuracy", "latency_ms", "utilisation")
 
 
@@ -41,6 +42,7 @@ class Config:
     front_size: int = 10
     device: str = "auto"
     precision: str = "auto"
+    accelerate: tuple[str, ...] = ACCELERATIONS
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
@@ -55,6 +57,8 @@ class Config:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give {low} to {high}")
         if self.target not in ("csynth", "impl"):
             raise ConfigError(f"target {self.target!r}: csynth or impl")
+        if unknown := sorted(set(self.accelerate) - set(ACCELERATIONS)):
+            raise ConfigError(f"accelerate {unknown[0]!r}: give all, none, or some of {', '.join(ACCELERATIONS)}")
         for name in ("max_latency_ms", "min_fps", "max_energy_mj"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give a positive number")
@@ -79,6 +83,13 @@ def seconds(text: str) -> float:
     if not found or not float(found[1]):
         raise ConfigError(f"time {text!r}: give seconds, or a number with s, m or h, for example 10m")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def accelerations(text: str) -> tuple[str, ...]:
+    """``all``, ``none`` or names joined by commas; ``Config`` refuses unknown ones."""
+    if text in ("all", "none"):
+        return ACCELERATIONS if text == "all" else ()
+    return tuple(w.strip() for w in text.split(","))
 
 
 def epochs(text: str) -> dict[str, int]:

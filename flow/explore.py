@@ -1,7 +1,7 @@
 """Exploring: generations of joint candidates, each estimated, the most promising networks trained shortly.
 
 genotype -> space.network -> NetSpec -> tasks.estimate_candidate -> measures     (every candidate)
-  -> tasks.train_candidate("short") -> accuracy                                  (promoted)
+  -> ladder.climb: zero-cost scores, a few steps, short training -> accuracy     (promoted)
   -> tasks.synthesise -> reported measures             (one a generation, when a vendor's tool is installed)
   -> archive -> strategy.tell
 """
@@ -12,16 +12,12 @@ import math
 
 import numpy as np
 
-from flow import search, tasks
+from flow import ladder, search, tasks
 from flow.search import pareto
-from flow.space.network import NetSpec
 from flow.study import GENERATION, Candidate, Study
 from flow.workers import Failed, Pool, Task
 
-SHARE = 0.3  # of the time limit for short trainings
 LIMIT = 0.45  # of the time limit for exploring in all
-PROMOTED = 4  # networks trained shortly in each generation
-LEAST = 10  # networks trained shortly, whatever the time
 SYNTHESIS_S = 7200.0  # time limit of one synthesis
 
 
@@ -41,7 +37,7 @@ def explore(study: Study, pool: Pool) -> None:
             break
         fresh = [study.candidate(n, g) for n, g in zip(missing, genotypes, strict=False)]
         estimate(study, pool, fresh)
-        promote(study, pool, start)
+        ladder.climb(study, pool, start)
         verify(study, pool, start)
         tell(study, fresh)
         progress(study)
@@ -70,50 +66,6 @@ def estimate(study: Study, pool: Pool, batch: list[Candidate]) -> None:
         else:
             c.result = outcome.value
         study.state.candidates[c.number] = c
-
-
-def promote(study: Study, pool: Pool, start: int) -> None:
-    """Train the networks whose optimistic point would add most to the hypervolume, the most promising first.
-
-    The choice is journalled before it is carried out, so that a resumed run makes the same one.
-    """
-    for record in study.archive.of("promotion"):
-        if record["start"] == start:
-            chosen = [study.state.specs[d] for d in record["networks"]]
-            break
-    else:
-        # Estimates are cheap and go on; training stops when its share of the time is used up.
-        late = study.elapsed() > SHARE * study.config.time_s and len(study.state.short) >= LEAST
-        chosen = [] if late else promising(study)
-        study.archive.append({"kind": "promotion", "start": start, "networks": [s.digest for s in chosen]})
-    fresh = [s for s in chosen if s.digest not in study.state.short]
-    study.train(pool, fresh, "short", {s.digest: 1.0 for s in fresh})
-
-
-def promising(study: Study) -> list[NetSpec]:
-    """Untrained networks by the hypervolume that mean + one deviation of their predicted accuracy would add.
-
-    Divided by the square root of the network's work: training time goes with it, and a gain per second alone would
-    never look at large networks.
-    """
-    feasible = [c for _, c in sorted(study.state.candidates.items()) if c.feasible]
-    chosen: list[NetSpec] = []
-    for _ in range(PROMOTED):
-        done = set(study.state.short) | {s.digest for s in chosen}
-        fresh = [c for c in feasible if c.spec.digest not in done]
-        if not fresh:
-            break
-        mean, deviation = study.accuracies([c.spec for c in fresh])
-        optimistic = study.points(fresh, np.minimum(mean + deviation, 1.0))
-        known = [c for c in feasible if c.spec.digest in done]
-        have = study.points(known, study.accuracies([c.spec for c in known])[0]) if known else np.empty((0, 3))
-        front = have[pareto.nondominated(have)] if len(have) else have
-        base = pareto.hypervolume(front, study.reference()) if len(front) else 0.0
-        gains = [pareto.hypervolume(np.vstack([front, p[None]]), study.reference()) - base for p in optimistic]
-        worth = [g / math.sqrt(c.spec.macs) for g, c in zip(gains, fresh, strict=True)]
-        best = max(range(len(fresh)), key=lambda i: (worth[i], float(mean[i]), -fresh[i].number))
-        chosen.append(fresh[best].spec)
-    return chosen
 
 
 def verify(study: Study, pool: Pool, start: int) -> None:

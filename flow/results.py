@@ -9,7 +9,7 @@ import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from flow import __version__
+from flow import __version__, effort
 from flow.config import OBJECTIVES
 from flow.files import write_atomic
 from flow.front import write_front
@@ -39,8 +39,13 @@ def write(study: Study, proofs: list[dict[str, Any]]) -> dict[str, Any]:
     reference = {"accuracy": 1.0 / study.classes, "latency_ms": 1000.0, "utilisation": 1.0}
     trials = len(study.state.candidates) + sum(len(r["points"]) for r in study.archive.of("refine"))
     front = write_front(study.folder, list(OBJECTIVES), [reference[k] for k in OBJECTIVES], points, trials)
-    seen = [shown(study, c) for _, c in sorted(study.state.candidates.items())]
-    write_atomic(study.folder / "report.html", html.render(front, seen, meta(study, points)).encode())
+    every = [c for _, c in sorted(study.state.candidates.items())]
+    feasible = [c for c in every if c.feasible]
+    expected = study.accuracies([c.spec for c in feasible])[0].tolist() if feasible else []
+    accuracy = {c.number: a for c, a in zip(feasible, expected, strict=True)}
+    seen = [shown(study, c, accuracy.get(c.number)) for c in every]
+    told = meta(study, points) | {"rungs": effort.rungs(study), "rankings": effort.rankings(study)}
+    write_atomic(study.folder / "report.html", html.render(front, seen, told).encode())
     return front
 
 
@@ -69,12 +74,12 @@ def point(study: Study, p: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def shown(study: Study, c: Candidate) -> dict[str, Any]:
-    """One estimated candidate."""
+def shown(study: Study, c: Candidate, accuracy: float | None) -> dict[str, Any]:
+    """One estimated candidate, with its measured or predicted accuracy where it fits."""
     objectives = dict(c.result["objectives"])
     fidelity = {k: c.result.get("fidelity", "estimate") for k in objectives}
-    if c.feasible:
-        objectives["accuracy"] = float(study.accuracies([c.spec])[0][0])
+    if accuracy is not None:
+        objectives["accuracy"] = accuracy
         fidelity["accuracy"] = "trained" if c.spec.digest in study.state.short else "predicted"
     weighted = sum(layer.weighted for layer in c.spec.layers)
     return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 
 from flow import board as boards
-from flow import search, space, tasks
+from flow import expect, search, space, tasks
 from flow.archive import Archive
 from flow.config import OBJECTIVES, Config
 from flow.search import encoded
-from flow.search.predictor import Predictor, fit
-from flow.space import summary
+from flow.search.curves import Ended
 from flow.space.network import NetSpec, from_json
 from flow.toolchain import vendor
 from flow.workers import Done, Failed, Pool, Task
@@ -52,14 +51,14 @@ class Candidate:
 
 
 @dataclass
-class State:
-    """Everything the search knows, rebuilt from the journal on resume."""
+class State(expect.Known):
+    """Everything the search knows, rebuilt from the journal on resume; networks by their digest."""
 
     candidates: dict[int, Candidate] = field(default_factory=dict)
-    short: dict[str, float] = field(default_factory=dict)  # network digest -> validation accuracy
-    pace: dict[str, float] = field(default_factory=dict)  # network digest -> seconds per image and epoch
+    pace: dict[str, float] = field(default_factory=dict)  # seconds per image and epoch
     full: dict[str, float] = field(default_factory=dict)
-    specs: dict[str, NetSpec] = field(default_factory=dict)
+    curves: dict[str, Ended] = field(default_factory=dict)  # of full trainings that were not given up
+    given_up: set[str] = field(default_factory=set)
 
 
 class TextSpace:
@@ -136,26 +135,9 @@ class Study:
         hardware = self.space.hardware(genotype)
         return Candidate(number, genotype, spec, hardware.clock_mhz, hardware.budget, {})
 
-    def predictor(self) -> Predictor | None:
-        known = sorted(self.state.short)
-        if len(known) < 3:
-            return None
-        return fit(
-            summary.features([self.state.specs[d] for d in known]), np.array([self.state.short[d] for d in known])
-        )
-
     def accuracies(self, specs: list[NetSpec]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and uncertainty of each network's short-training accuracy; measured ones have none."""
-        model = self.predictor()
-        if model is None:
-            # Before anything is trained, size stands in: the field's baseline proxy.
-            size = np.array([math.log(s.params) for s in specs])
-            return 0.5 + 0.02 * size, np.full(len(specs), 0.1)
-        mean, deviation = model.predict(summary.features(specs))
-        for i, s in enumerate(specs):
-            if s.digest in self.state.short:
-                mean[i], deviation[i] = self.state.short[s.digest], 0.0
-        return np.clip(mean, 0.0, 1.0), deviation
+        return expect.accuracies(self.state, specs)
 
     def points(self, candidates: list[Candidate], accuracy: np.ndarray) -> np.ndarray:
         """Minimised (-accuracy, log10 latency, utilisation)."""
@@ -169,11 +151,31 @@ class Study:
         """Chance accuracy, 1 s, the whole board."""
         return (-1.0 / self.classes, 3.0, 1.0)
 
-    def train(self, pool: Pool, specs: list[NetSpec], recipe: str, shares: dict[str, float]) -> None:
-        """Train networks in parallel; accuracies and paces go to the state and the journal."""
+    def train(
+        self,
+        pool: Pool,
+        specs: list[NetSpec],
+        recipe: str,
+        share: float = 1.0,
+        parents: Mapping[str, str] | None = None,
+        needed: Mapping[str, float] | None = None,
+        after: Sequence[NetSpec] = (),
+    ) -> None:
+        """Train networks in parallel; accuracies and paces go to the state and the journal.
+
+        ``share`` < 1 shortens the recipe; ``parents``: networks whose short training's weights they begin with;
+        ``needed``: accuracies below which, told by the curves of the networks ``after``, a training is given up.
+        """
+        ended = [self.state.curves[s.digest] for s in after if s.digest in self.state.curves]
+        curves = [(e.curve, e.final) for e in ended]
         work = []
         for s in specs:
-            arguments = (s.json(), self.settings, recipe, shares[s.digest], str(self.checkpoint(s.digest, recipe)))
+            how = {"recipe": recipe, "share": share}
+            if parents and s.digest in parents:
+                how["parent"] = str(self.checkpoint(parents[s.digest], "short"))
+            if needed and curves:
+                how |= {"curves": curves, "needed": needed.get(s.digest, 0.0)}
+            arguments = (s.json(), self.settings, how, str(self.checkpoint(s.digest, recipe)))
             work.append(Task(s.digest, tasks.train_candidate, arguments, 4 * self.config.time_s + 600))
         for outcome in pool.run(work):
             record: dict[str, Any] = {"kind": "train", "network": outcome.key, "recipe": recipe}
@@ -185,17 +187,25 @@ class Study:
             self.archive.append(record)
             self.learn(record)
             if recipe == "full":
-                got = record.get("val_accuracy")
-                said = f"validation accuracy {got:.4f}" if got is not None else "diverged"
-                self.note(f"trained {outcome.key[:8]} fully in {record['seconds']:.0f} s: {said}")
+                self.note(f"trained {outcome.key[:8]} fully in {record['seconds']:.0f} s: {told(record)}")
 
     def learn(self, record: dict[str, Any]) -> None:
         """Take a training record into the state. A diverged network counts as a guess."""
-        digest = record["network"]
+        digest, recipe = record["network"], record["recipe"]
+        if record.get("given_up"):
+            self.state.given_up.add(digest)
+            return
         accuracy = float(record.get("val_accuracy", 1.0 / self.classes))
-        (self.state.short if record["recipe"] == "short" else self.state.full)[digest] = accuracy
-        if not record["diverged"] and record["recipe"] == "short":
+        {"few": self.state.few, "short": self.state.short, "full": self.state.full}[recipe][digest] = accuracy
+        if not record["diverged"] and recipe == "short":
             self.state.pace[digest] = record["seconds"] / max(1, record["epochs"] * record["images"])
+        if not record["diverged"] and recipe == "full" and "curve" in record:
+            self.state.curves[digest] = Ended(tuple(record["curve"]), accuracy)
+
+    def learn_scores(self, record: dict[str, Any]) -> None:
+        """Take a record of zero-cost scores into the state; none where the scoring failed."""
+        if record["scores"]:
+            self.state.scores[record["network"]] = record["scores"]
 
     def checkpoint(self, digest: str, recipe: str) -> Path:
         folder: Path = self.folder / "networks"
@@ -216,6 +226,8 @@ class Study:
                 if record["network"] not in self.state.specs:
                     self.state.specs[record["network"]] = from_json(record["spec"])
                 self.learn(record)
+            elif record["kind"] == "scores":
+                self.learn_scores(record)
             elif record["kind"] == "trial":
                 c = self.candidate(record["trial"], self.space.loads(record["genotype"]))
                 keys = (
@@ -274,3 +286,10 @@ class Study:
             f"no candidate fits {self.board.name} within the limits ({said or 'none was estimated'}): raise "
             "--max-utilisation, relax --max-latency-ms or --min-fps, or take a larger board"
         )
+
+
+def told(record: Mapping[str, Any]) -> str:
+    """A training record in words."""
+    if record.get("given_up"):
+        return f"given up after {record['epochs']} epochs: its curve stays below what the front needs"
+    return f"validation accuracy {record['val_accuracy']:.4f}" if "val_accuracy" in record else "diverged"

@@ -18,12 +18,14 @@ from flow.fixed import IntArray
 from flow.ir import emit, onnx_file, qdq
 from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit
+from flow.search.curves import Ended, hopeless
 from flow.space.network import from_json, random_graph
 from flow.toolchain import vendor
 
 CSIM_IMAGES = 1500
 SIZES = 8  # accelerator sizes tried for each fully trained network, besides the space's own
 SYNTHESIS_S = 7000.0
+SCORE_IMAGES = 32  # of a zero-cost score
 
 
 def goal_of(settings: dict[str, Any], budget: float, objective: str = "throughput") -> Goal:
@@ -99,31 +101,50 @@ def dataset(name: str, data_dir: str) -> Any:
     return data.load(name, data_dir or None)
 
 
-def train_candidate(
-    spec_json: str, settings: dict[str, Any], recipe: str, share: float, checkpoint: str
-) -> dict[str, Any]:
+def train_candidate(spec_json: str, settings: dict[str, Any], how: dict[str, Any], checkpoint: str) -> dict[str, Any]:
     """Train a network, keep its checkpoint, and say how good it is on the validation split.
 
-    ``recipe``: "short" or "full"; ``share`` < 1 shortens it.
+    ``how``: ``recipe``: "few", "short" or "full"; ``share`` < 1 shortens it; ``parent``: a checkpoint whose weights it
+    begins with; ``curves`` (ended ones, with their finals) and ``needed``: what it is given up by.
     """
-    from flow.train import device, export, trainer
+    from flow.train import device, export, inherit, trainer
 
-    images = dataset(settings["data"], settings["data_dir"])
+    images, spec = dataset(settings["data"], settings["data_dir"]), from_json(spec_json)
     place = device.pick(settings["device"])
-    how = trainer.recipe(recipe, len(images.train_x), device.bfloat16(settings["precision"], place))
-    if share < 1:
-        how = trainer.reduced(how, share)
-    result = trainer.train(from_json(spec_json), images, how, settings["seed"], device=place)
+    recipe = trainer.recipe(how["recipe"], len(images.train_x), device.bfloat16(settings["precision"], place))
+    if how["share"] < 1:
+        recipe = trainer.reduced(recipe, how["share"])
+    start = None
+    if "parent" in how:
+        parent = export.load(how["parent"])
+        start = inherit.start(spec, parent.spec, parent.weights, settings["seed"])
+    ended = [Ended(tuple(curve), final) for curve, final in how.get("curves", ())]
+
+    def goes_on(history: list[trainer.Epoch]) -> bool:
+        return not hopeless([e.val_accuracy for e in history], ended, how.get("needed", 0.0))
+
+    result = trainer.train(spec, images, recipe, settings["seed"], device=place, start=start, watch=goes_on)
+    curve = [e.val_accuracy for e in result.history]
+    told = {"diverged": False, "seconds": result.seconds, "epochs": len(curve), "curve": curve}
     if isinstance(result, trainer.Diverged):
-        return {"diverged": True, "phase": result.phase, "epoch": result.epoch, "seconds": result.seconds}
-    assert isinstance(result, trainer.Trained)  # nobody watches it
+        return told | {"diverged": True, "phase": result.phase, "epoch": result.epoch}
+    if isinstance(result, trainer.Stopped):
+        return told | {"given_up": True}
     export.save(checkpoint, result)
+    images_read = min(recipe.subset or len(images.train_x), len(images.train_x))
+    return told | {"val_accuracy": result.val_accuracy, "images": images_read}
+
+
+def score_network(spec_json: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """A network's zero-cost scores on one batch of training images."""
+    from flow.train import proxies
+
+    began = time.perf_counter()
+    images = dataset(settings["data"], settings["data_dir"])
+    batch = images.train_x[:SCORE_IMAGES], images.train_y[:SCORE_IMAGES]
     return {
-        "diverged": False,
-        "val_accuracy": result.val_accuracy,
-        "seconds": result.seconds,
-        "epochs": how.epochs_float + how.epochs_qat,
-        "images": min(how.subset or len(images.train_x), len(images.train_x)),
+        "scores": proxies.scores(from_json(spec_json), *batch, settings["seed"]),
+        "seconds": time.perf_counter() - began,
     }
 
 

@@ -50,6 +50,8 @@ def render(front: Json, trials: Sequence[Json], meta: Json) -> str:
         fidelities=_fidelities(front["points"]),
         bit_exact=_bit_exact(front["points"]),
         refused=_refused(trials),
+        rungs=meta.get("rungs", ()),
+        rankings=meta.get("rankings", ()),
         config=rows_of(meta["config"]),
         environment=rows_of(meta["environment"]),
         duration=duration(meta["seconds"]),

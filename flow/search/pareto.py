@@ -167,6 +167,25 @@ def contributions(points: ArrayLike, reference: Sequence[float]) -> Floats:
     return np.array([max(0.0, whole - hypervolume(np.delete(a, i, axis=0), reference)) for i in range(len(a))])
 
 
+def gains(points: ArrayLike, others: ArrayLike, reference: Sequence[float]) -> Floats:
+    """(n,) the hypervolume that each point would add to that of ``others``, each on its own.
+
+    A point's box is cut out of by the others' boxes within it, so only the front's part of it is computed.
+    """
+    a, b, r = points_array(points), points_array(others), np.asarray(reference, dtype=np.float64)
+    front = r - b[nondominated(b) & (b < r).all(axis=1)] if len(b) else np.empty((0, len(r)))
+    found = np.zeros(len(a))
+    boxes = r - a
+    covered = np.asarray((front[None] >= boxes[:, None]).all(axis=2), dtype=bool)
+    useful = (boxes > 0).all(axis=1) & ~covered.any(axis=1)
+    for i in np.flatnonzero(useful):
+        box = boxes[i]
+        inside = np.minimum(front, box)
+        taken = _volume(inside[nondominated(-inside)]) if len(inside) else 0.0
+        found[i] = max(0.0, float(np.prod(box)) - taken)
+    return found
+
+
 def _finite(points: ArrayLike, what: str) -> Floats:
     a = points_array(points, what)
     if not np.isfinite(a).all():

@@ -37,8 +37,8 @@ class Predictor:
 
 
 def kernel(a: Floats, b: Floats) -> Floats:
-    d2 = ((a[:, None, :] - b[None, :, :]) ** 2).sum(2)
-    return np.asarray(np.exp(-0.5 * d2 / a.shape[1]))
+    d2 = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2.0 * a @ b.T  # no (N, M, d) array
+    return np.asarray(np.exp(-0.5 * np.maximum(d2, 0.0) / a.shape[1]))
 
 
 def fit(features: Floats, values: Floats) -> Predictor:

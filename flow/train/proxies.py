@@ -20,25 +20,21 @@ None of them sees bit widths.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flow.space.network import INPUT, NetSpec
 from flow.train.formats import Images, Labels
 from flow.train.model import Net
+from flow.train.ranking import NAMES
 from flow.train.trainer import one_thread, to_real
 
-NAMES = ("nwot", "synflow", "jacov", "snip", "grad_norm", "zen", "params", "flops")
-BASELINES = ("params", "flops")
 PERTURBATION = 1e-2  # of zen's input
 RIDGE = 1e-5  # what jacov adds to eigenvalues
-
-Floats = NDArray[np.float64]
 
 
 def scores(spec: NetSpec, x: Images, y: Labels, seed: int = 0, names: Sequence[str] = NAMES) -> dict[str, float]:
@@ -144,25 +140,3 @@ def _zen(net: Net, shape: Sequence[int], seed: int) -> float:
     variances = [n.running_var for n in net.norms.values() if isinstance(n, nn.BatchNorm2d)]
     scales = [float(v.mean().sqrt()) for v in variances if v is not None]
     return math.log(distance) + sum(math.log(s) for s in scales) if distance > 0 and min(scales) > 0 else math.nan
-
-
-def ranks(values: Sequence[float]) -> Floats:
-    """0 for the lowest to 1 for the highest; equal values share their mean rank."""
-    a = np.asarray(values, np.float64)
-    _, inverse, counts = np.unique(a, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    middle = last - (counts + 1) / 2
-    return np.asarray(middle[inverse] / max(len(a) - 1, 1), np.float64)
-
-
-def ensemble(table: Sequence[Mapping[str, float]], names: Sequence[str] = NAMES) -> Floats:
-    """(N,) mean rank of each network over the proxies ``names``, 0 to 1."""
-    return np.asarray(np.mean([ranks([row[n] for row in table]) for n in names], axis=0), np.float64)
-
-
-def correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Spearman's rank correlation; None for fewer than three pairs or where one side is constant."""
-    ra, rb = ranks(a), ranks(b)
-    if len(ra) < 3 or ra.std() == 0 or rb.std() == 0:
-        return None
-    return float(np.corrcoef(ra, rb)[0, 1])

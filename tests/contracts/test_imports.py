@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("space", "train"),
     ("search", "archive", "front", "workers"),
     ("report",),
-    ("tasks", "train_one", "study", "explore", "conclude", "results", "run"),
+    ("expect", "tasks", "train_one", "study", "effort", "ladder", "explore", "conclude", "results", "run"),
     ("arguments", "bench", "cli"),
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}

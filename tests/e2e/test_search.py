@@ -116,7 +116,7 @@ def test_the_report_is_one_page_by_itself(reference: Path) -> None:
 def test_the_journal_is_complete(reference: Path) -> None:
     records = archive.read(reference)
     count = Counter(r["kind"] for r in records)
-    assert count["run"] == 1 and count["trial"] == 30 and count["finalists"] == 1 and count["promotion"] == 2
+    assert count["run"] == 1 and count["trial"] == 30 and count["finalists"] == 1 and count["promotion"] == 4
     assert [r["trial"] for r in records if r["kind"] == "trial"] == list(range(30))
     assert_nothing_twice(reference)
     (summary,) = (r for r in archive.runs(reference.parent) if r["run"] == str(reference))
@@ -125,7 +125,12 @@ def test_the_journal_is_complete(reference: Path) -> None:
 
 def assert_nothing_twice(run: Path) -> None:
     """No candidate, training, refinement or proof is journalled twice."""
-    names = {"trial": ("trial",), "train": ("network", "recipe"), "refine": ("network",), "promotion": ("start",)}
+    names = {
+        "trial": ("trial",),
+        "train": ("network", "recipe"),
+        "refine": ("network",),
+        "promotion": ("start", "rung"),
+    }
     names |= {"proof": ("network", "clock_mhz", "budget", "objective"), "finalists": ()}
     records = archive.read(run)
     count = Counter((r["kind"], *(r[k] for k in names[r["kind"]])) for r in records if r["kind"] in names)

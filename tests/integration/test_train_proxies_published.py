@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from flow import space
-from flow.train import proxies
+from flow.train import proxies, ranking
 
 DATA = Path(os.environ.get("COEXPLORE_DATA", Path(__file__).parents[2].parent / "shared" / "data")) / "nas"
 COUNT, BATCH = 24, 16
@@ -36,7 +36,7 @@ def test_orders_agree_with_published_scores() -> None:
     accuracy = published["cifar10_val_acc"][used]
     for name, least in AGREE.items():
         ours = [r[name] for r in rows]
-        found = proxies.correlation(ours, published[f"cifar10_{name}"][used])
+        found = ranking.correlation(ours, published[f"cifar10_{name}"][used])
         assert found is not None and found > least, f"{name}: {found}"
-    whole = proxies.correlation(proxies.ensemble(rows), accuracy)
+    whole = ranking.correlation(ranking.ensemble(rows), accuracy)
     assert whole is not None and whole > 0.5

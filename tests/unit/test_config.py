@@ -70,6 +70,7 @@ def test_there_and_back(tmp_path: Path) -> None:
         max_latency_ms=3.5, min_fps=30.0, max_energy_mj=2.0, max_utilisation=0.5, weight_bits=(3,),
         activation_bits=(2, 8), clock_mhz=150.0, seed=2**40, workers=3, toolchain="none", front_size=4,
         target="impl", confidence=0.9,
+        device="cpu", precision="float32", accelerate=("curves", "halving"),
     )  # fmt: skip
     same = [f.name for f in fields(Config) if f.name != "mode" and getattr(full, f.name) == f.default]
     assert not same, f"not tested: {same}"
@@ -87,3 +88,16 @@ def test_an_unknown_key_is_refused_by_name() -> None:
 
 def test_objectives_are_those_of_the_front() -> None:
     assert config.OBJECTIVES == ("accuracy", "latency_ms", "utilisation")
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [("all", config.ACCELERATIONS), ("none", ()), ("curves", ("curves",)), ("bounds, inherit", ("bounds", "inherit"))],
+)
+def test_accelerations_are_switches(text: str, chosen: tuple[str, ...]) -> None:
+    assert Config(accelerate=config.accelerations(text)).accelerate == chosen
+
+
+def test_an_unknown_acceleration_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"accelerate 'magic': .*bounds, proxies"):
+        Config(accelerate=config.accelerations("curves,magic"))

@@ -13,6 +13,7 @@ from flow.search.pareto import (
     crowding,
     epsilon,
     fronts,
+    gains,
     hypervolume,
     igd_plus,
     nondominated,
@@ -190,3 +191,14 @@ def test_chebyshev_prefers_the_weighted_objective():
     assert np.argmin(chebyshev(values, [1, 0])) == 0
     assert np.argmin(chebyshev(values, [0.5, 0.5])) == 1
     assert np.argmin(chebyshev(values, [0, 1])) == 2
+
+
+def test_gains_are_differences_of_hypervolumes() -> None:
+    rng = np.random.default_rng(5)
+    for m in (2, 3, 4):
+        others, points, reference = rng.random((12, m)), rng.random((30, m)) * 1.2, (1.0,) * m
+        base = hypervolume(others, reference)
+        want = [hypervolume(np.vstack([others, p]), reference) - base for p in points]
+        assert gains(points, others, reference) == pytest.approx(want, abs=1e-12)
+        alone = [hypervolume(p[None], reference) for p in points]
+        assert gains(points, np.empty((0, m)), reference) == pytest.approx(alone)

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import rankdata, spearmanr
 
 from flow.space.network import INPUT, Layer, NetSpec, same
-from flow.train import proxies
+from flow.train import proxies, ranking
 from flow.train.model import Net
 
 X = np.random.default_rng(0).integers(0, 256, (8, 3, 8, 8), dtype=np.uint8)
@@ -61,7 +61,7 @@ def test_gradient_scores_by_hand() -> None:
 
 def test_the_seed_decides_and_every_score_is_finite() -> None:
     first, again = (proxies.scores(chain(), X, Y, 1) for _ in range(2))
-    assert first == again and tuple(first) == proxies.NAMES and all(map(math.isfinite, first.values()))
+    assert first == again and tuple(first) == ranking.NAMES and all(map(math.isfinite, first.values()))
     assert first["params"] == chain().params and first["flops"] == chain().macs
     assert proxies.scores(chain(), X, Y, 2)["nwot"] != first["nwot"]
     assert proxies.scores(chain(), X, Y, 1, ["zen"]) == {"zen": first["zen"]}
@@ -72,11 +72,11 @@ def test_the_seed_decides_and_every_score_is_finite() -> None:
 def test_ranks_and_correlation_agree_with_scipy() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 6, 40), rng.random(40)
-    assert proxies.ranks(a) == pytest.approx((rankdata(a) - 1) / 39)
-    assert proxies.correlation(a, b) == pytest.approx(spearmanr(a, b)[0])
-    assert proxies.correlation([1, 1, 1], [1, 2, 3]) is None and proxies.correlation([1, 2], [1, 2]) is None
+    assert ranking.ranks(a) == pytest.approx((rankdata(a) - 1) / 39)
+    assert ranking.correlation(a, b) == pytest.approx(spearmanr(a, b)[0])
+    assert ranking.correlation([1, 1, 1], [1, 2, 3]) is None and ranking.correlation([1, 2], [1, 2]) is None
 
 
 def test_the_ensemble_is_the_mean_rank() -> None:
     table = [{"zen": 1.0, "snip": 5.0}, {"zen": 2.0, "snip": 4.0}, {"zen": 3.0, "snip": 6.0}]
-    assert proxies.ensemble(table, ["zen", "snip"]) == pytest.approx([0.25, 0.25, 1.0])
+    assert ranking.ensemble(table, ["zen", "snip"]) == pytest.approx([0.25, 0.25, 1.0])

@@ -1,0 +1,106 @@
+"""The training ladder: which networks are trained next, and how far.
+
+zero-cost scores (every new network) -> a few steps (many) -> short training (some) -> full training (finalists)
+
+Each rung takes the networks that promise most per second: the hypervolume that the optimistic point, mean plus one
+deviation of the accuracy expected of a network, would add, by the square root of its work. (By the whole work, large
+networks would never be looked at.) A rung's result narrows the deviation, so what looked good by chance goes no
+further. Decisions are journalled before they are carried out, so that a resumed run makes the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from flow import expect, tasks
+from flow.search import pareto
+from flow.space.network import NetSpec
+from flow.study import Study
+from flow.workers import Failed, Pool, Task
+
+SHARE = 0.3  # of the time limit for the quick rungs
+LEAST = 10  # networks trained shortly, whatever the time
+PROMOTED = {"few": 6, "short": 4}  # networks a generation and rung
+HALVED = 2  # short trainings a generation where few steps come first: six glances cost less than one
+SCORE_S = 120.0
+
+
+def climb(study: Study, pool: Pool, start: int) -> None:
+    """The quick rungs of the generation that begins with candidate ``start``."""
+    uses = study.config.accelerate
+    if "proxies" in uses:
+        score(study, pool)
+    if "halving" in uses:
+        rung(study, pool, start, "few", PROMOTED["few"])
+    rung(study, pool, start, "short", HALVED if "halving" in uses and study.state.short else PROMOTED["short"])
+
+
+def score(study: Study, pool: Pool) -> None:
+    """Zero-cost scores of every feasible network that has none."""
+    fresh = {c.spec.digest: c.spec for c in study.state.candidates.values() if c.feasible}
+    fresh = {d: s for d, s in fresh.items() if d not in study.state.scores}
+    work = [Task(d, tasks.score_network, (s.json(), study.settings), SCORE_S) for d, s in sorted(fresh.items())]
+    for outcome in pool.run(work):
+        record: dict[str, Any] = {"kind": "scores", "network": outcome.key}
+        if isinstance(outcome, Failed):
+            record |= {"scores": {}, "seconds": outcome.seconds, "reason": outcome.reason}
+        else:
+            record |= outcome.value
+        study.archive.append(record)
+        study.learn_scores(record)
+
+
+def rung(study: Study, pool: Pool, start: int, name: str, count: int) -> None:
+    """Choose and train at most ``count`` networks on rung ``name``."""
+    for record in study.archive.of("promotion"):
+        if record["start"] == start and record.get("rung", "short") == name:
+            break
+    else:
+        # Estimates are cheap and go on; training stops when its share of the time is used up.
+        late = study.elapsed() > SHARE * study.config.time_s and len(study.state.short) >= LEAST
+        chosen = [] if late else promising(study, name, count)
+        record = {"kind": "promotion", "start": start, "rung": name, "networks": [s.digest for s in chosen]}
+        record["parents"] = relatives(study, chosen) if name == "few" and "inherit" in study.config.accelerate else {}
+        study.archive.append(record)
+    done = study.state.few if name == "few" else study.state.short
+    fresh = [study.state.specs[d] for d in record["networks"] if d not in done]
+    study.train(pool, fresh, name, parents=record.get("parents", {}))
+
+
+def promising(study: Study, name: str, count: int) -> list[NetSpec]:
+    """At most ``count`` networks for rung ``name``, the most promising first."""
+    behind = study.state.short if name == "short" else {**study.state.few, **study.state.short}
+    feasible = [c for _, c in sorted(study.state.candidates.items()) if c.feasible]
+    mean, deviation = study.accuracies([c.spec for c in feasible])
+    points = study.points(feasible, mean)
+    hopeful = study.points(feasible, np.minimum(mean + deviation, 1.0))
+    known = np.array([c.spec.digest in study.state.short for c in feasible], bool)
+    work = np.array([c.spec.macs for c in feasible], float)
+    fresh = {i for i, c in enumerate(feasible) if c.spec.digest not in behind}
+    chosen: list[NetSpec] = []
+    while fresh and len(chosen) < count:
+        every = np.array(sorted(fresh))
+        # Whatever another one dominates, its work counted too, is worth no more than that one.
+        order = every[pareto.nondominated(np.column_stack([hopeful[every], work[every]]))].tolist()
+        gains = pareto.gains(hopeful[order], points[known], study.reference())
+        worth = {i: g / math.sqrt(work[i]) for i, g in zip(order, gains, strict=True)}
+        best = max(order, key=lambda i: (worth[i], float(mean[i]), -feasible[i].number))
+        if worth[best] <= 0 and "bounds" in study.config.accelerate:
+            break  # even its most optimistic accuracy adds nothing
+        chosen.append(feasible[best].spec)
+        same = {i for i in fresh if feasible[i].spec.digest == feasible[best].spec.digest}
+        fresh -= same
+        known[list(same)] = True
+    return chosen
+
+
+def relatives(study: Study, chosen: list[NetSpec]) -> dict[str, str]:
+    """Network -> the shortly trained network most like it, whose weights it begins with."""
+    trained = [d for d in sorted(study.state.short) if d in study.state.pace]
+    if not trained or not chosen:
+        return {}
+    near = expect.nearest([study.state.specs[d] for d in trained], chosen)
+    return {s.digest: trained[i] for s, i in zip(chosen, near, strict=True)}
