@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, NodeProto, numpy_helper
 from onnx import ModelProto as ModelProto
 
+from flow.ir import dialects
 from flow.ir.messages import ModelError, node_label, one_line, shown
 from flow.ir.stored_data import FLOATS, MAX_BYTES, MAX_WEIGHTS, constants, elements, load_external
 
@@ -49,14 +50,15 @@ def read(path: str | Path) -> ModelProto:
 
 
 def checked(model: ModelProto) -> ModelProto:
-    """``model`` after every check that needs no file; shapes inferred strictly.  Raises ModelError."""
+    """``model`` after every check that needs no file, in standard ONNX, shapes inferred.  Raises ModelError."""
     _check_header(model)
     _check_size(model)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
-    _check_nodes(model.graph, max(o.version for o in model.opset_import if o.domain in DOMAINS))
     _check_wiring(model.graph)
     _check_constants(model)
+    model = dialects.standard(model)
+    _check_nodes(model.graph, max(o.version for o in model.opset_import if o.domain in DOMAINS))
     fixed = _fix_batch(model)
     inferred = _inferred(fixed)
     _check_shapes(inferred.graph)

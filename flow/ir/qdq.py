@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from flow.fixed import IntArray, Quant, bits_for
-from flow.ir import operators, scales
+from flow.ir import dialects, operators, scales
 from flow.ir.graph import Graph, Node, Tensor
 from flow.ir.importer import OPERATORS, Importer, attributes, operator, refusal
 from flow.ir.onnx_file import DOMAINS, ModelError, shown
@@ -54,7 +54,7 @@ def notes(model: ModelProto) -> tuple[str, ...]:
 def loaded(model: ModelProto) -> tuple[Graph, tuple[str, ...]]:
     """`load` and `notes` in one pass."""
     operators.load()
-    graph = model.graph
+    graph = dialects.folded(model).graph
     values: dict[str, Value] = {t.name: Constant(numpy_helper.to_array(t)) for t in graph.initializer}
     inputs = [i for i in graph.input if i.name not in values]
     if len(inputs) != 1 or len(graph.output) != 1:
