@@ -8,7 +8,7 @@
 namespace coexplore {
 
 // C: PIXELS, NF (channels / PE), KERNEL (positions), UNROLL (positions a cycle), SUB (cycles per input beat; a beat holds
-// UNROLL * SUB positions x PE lanes), PE, In, Out, Acc, Product and what requant.h asks.
+// UNROLL * SUB positions x PE lanes), PE, RAISE (left shift of products), In, Out, Acc, Product and what requant.h asks.
 // weights[nf * (KERNEL / UNROLL) + k][position][pe]; bias, mult, shift [nf][pe].
 template <class C, class W, class B, class M, class S>
 void depthwise(hls::stream<typename C::In> &in, hls::stream<typename C::Out> &out, const W weights[C::NF * C::KERNEL / C::UNROLL][C::UNROLL][C::PE],
@@ -33,7 +33,7 @@ products:
 #pragma HLS UNROLL
                 typename C::Product product = Multiply<typename C::Product, C::MULT>::apply(
                     weights[at][u][p], current.lane[(sub * C::UNROLL + u) * C::PE + p]);
-                sum = (typename C::Acc)(sum + product);
+                sum = (typename C::Acc)(sum + (typename C::Acc)((typename C::Acc)product * ((typename C::Acc)1 << C::RAISE)));
             }
             acc[p] = sum;
             result.lane[p] = requantise<C>(sum, (int)mult[C::MULTS > 1 ? nf : 0][p], (int)shift[C::SHIFTS > 1 ? nf : 0][p]);

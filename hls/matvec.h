@@ -8,7 +8,8 @@
 namespace coexplore {
 
 // C: VECTORS (input vectors an image, groups included), GROUPS, NF (output folds per group: rows / PE), SF (input folds:
-// columns / SIMD), SUB (SIMD slices per input beat), PE, SIMD, MULT, In, Out, T (input element), Acc and what requant.h asks.
+// columns / SIMD), SUB (SIMD slices per input beat), PE, SIMD, RAISE (left shift of sums: zero
+// bits that all weights share are not stored), MULT, In, Out, T (input element), Acc and what requant.h asks.
 // weights[(g * NF + nf) * SF + sf][pe][s], bias, mult and shift [g * NF + nf][pe].
 template <class C, class W, class B, class M, class S>
 void matvec(hls::stream<typename C::In> &in, hls::stream<typename C::Out> &out, const W weights[C::GROUPS * C::NF * C::SF][C::PE][C::SIMD],
@@ -55,7 +56,7 @@ products:
     elements:
         for (int p = 0; p < C::PE; ++p) {
 #pragma HLS UNROLL
-            acc[p] = (typename C::Acc)((sf == 0 ? (typename C::Acc)bias[row][p] : acc[p]) + sum[p]);
+            acc[p] = (typename C::Acc)((sf == 0 ? (typename C::Acc)bias[row][p] : acc[p]) + (typename C::Acc)(sum[p] * ((typename C::Acc)1 << C::RAISE)));
             result.lane[p] = requantise<C>(acc[p], (int)mult[C::MULTS > 1 ? row : 0][p], (int)shift[C::SHIFTS > 1 ? row : 0][p]);
         }
         if (sf == C::SF - 1) out.write(result);

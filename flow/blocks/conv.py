@@ -51,7 +51,10 @@ def layer(graph: Graph, node: Node) -> Layer:
     op = node.op
     assert isinstance(op, Conv | Dense)
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.id]
-    weights, rounding = mac.weight_range(op.weight), rounder(op.requant, graph.accumulator(node)).summary
+    weights, rounding = (
+        mac.weight_range(op.weight >> mac.common_shift(op.weight)),
+        rounder(op.requant, graph.accumulator(node)).summary,
+    )
     if isinstance(op, Dense):
         c = x.shape[0]
         size = x.shape[1] * x.shape[2]
@@ -200,7 +203,8 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     k, r = folds(la, f), rounder(op.requant, graph.accumulator(node))
     out = graph.tensors[node.id].quant
     rows = la.groups * k.nf
-    data = arranged(op, f.window, f.lanes)
+    raised = mac.common_shift(op.weight)
+    data = arranged(op, f.window, f.lanes) >> raised
     weights = data.reshape(rows, f.pe, k.sf, f.simd).transpose(0, 2, 1, 3).reshape(rows * k.sf, f.pe, f.simd)
     w_bits, w_signed = bits_for(*la.weights)
     b_bits, b_signed = bits_for(int(op.bias.min()), int(op.bias.max()))
@@ -211,7 +215,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     outputs = Port(f.pe, out.bits, out.signed, la.vectors * rows)
     constants = {
         "VECTORS": la.vectors * la.groups, "GROUPS": la.groups, "NF": k.nf, "SF": k.sf, "SUB": k.sub, "PE": f.pe,
-        "SIMD": f.simd, "MULTS": len(mult.data), "SHIFTS": len(shift.data),
+        "SIMD": f.simd, "RAISE": raised, "MULTS": len(mult.data), "SHIFTS": len(shift.data),
     }  # fmt: skip
     unit = Process(
         id=f"{node.id}_matvec",

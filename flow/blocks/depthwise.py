@@ -57,7 +57,8 @@ def layer(graph: Graph, node: Node) -> Layer:
     x = graph.tensors[node.inputs[0]]
     # groups = 0: each beat of channels is its own group, whatever its lanes
     g = window.Geometry(*x.shape, op.kernel, op.stride, op.pads, op.dilation, 0)
-    return Layer(g, mac.weight_range(op.weight), x.quant, rounder(op.requant, graph.accumulator(node)).summary)
+    weights = mac.weight_range(op.weight >> mac.common_shift(op.weight))
+    return Layer(g, weights, x.quant, rounder(op.requant, graph.accumulator(node)).summary)
 
 
 def iterations(la: Layer, f: Folding) -> int:
@@ -126,7 +127,8 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     nf, folds = c // f.pe, la.kernel // f.simd
     sub = la.kernel // f.simd if f.window == "parallel" else 1
     # (C, kernel) -> (nf, fold, position, pe)
-    w = op.weight.reshape(nf, f.pe, folds, f.simd).transpose(0, 2, 3, 1).reshape(nf * folds, f.simd, f.pe)
+    raised = mac.common_shift(op.weight)
+    w = (op.weight >> raised).reshape(nf, f.pe, folds, f.simd).transpose(0, 2, 3, 1).reshape(nf * folds, f.simd, f.pe)
     w_bits, w_signed = bits_for(*la.weights)
     b_bits, b_signed = bits_for(int(op.bias.min()), int(op.bias.max()))
     mult, shift = r.tables(f.pe)
@@ -134,7 +136,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     outputs = Port(f.pe, out.bits, out.signed, la.pixels * nf)
     constants = {
         "PIXELS": la.pixels, "NF": nf, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe,
-        "MULTS": len(mult.data), "SHIFTS": len(shift.data),
+        "RAISE": raised, "MULTS": len(mult.data), "SHIFTS": len(shift.data),
     }  # fmt: skip
     unit = Process(
         id=f"{node.id}_depthwise",

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from flow.blocks.requant import ctype, signed_bits
 from flow.board import Resources
 from flow.cost import laws
@@ -18,6 +20,12 @@ from flow.fixed import IntArray, bits_for
 
 MULT = {"lut": 0, "dsp": 1, "packed": 2}
 Range = tuple[int, int]
+
+
+def common_shift(weights: IntArray) -> int:
+    """Trailing zero bits that all weights share: they are multiplied by the rest and the sum is shifted."""
+    together = int(np.bitwise_or.reduce(np.abs(weights), axis=None))
+    return max(0, (together & -together).bit_length() - 1)
 
 
 def weight_range(weights: IntArray) -> Range:

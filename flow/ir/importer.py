@@ -63,6 +63,9 @@ __all__ = [
     "refusal",
 ]
 
+# A real bias is kept to half of this part of an output unit; of an accumulator unit where that is the output.
+BIAS_PRECISION, RAW_PRECISION = 1 << 15, 1 << 6
+
 Operator = Callable[["Importer", NodeProto], Value | tuple[Value, ...]]
 Limited = TypeVar("Limited", bound=Image | Pending | Curve)
 
@@ -318,6 +321,7 @@ class Importer:
         if key in self._done:
             return self._done[key][1]
         out = scales.fraction(quant.scale)
+        made, p = p, refined(p, out / BIAS_PRECISION)
         try:
             requant = scales.requant([s / out for s in p.step], lo, hi, p.div, quant.zero - p.passed)
         except ValueError as e:
@@ -329,13 +333,14 @@ class Importer:
         name = f"L{len(self.nodes)}"
         self.nodes.append(Node(name, p.name, p.build(requant), p.inputs))
         self.tensors[name] = Tensor(p.shape, quant)
-        self._done[key] = (p, name)  # holds p, so that its identity stays its own
+        self._done[key] = (made, name)  # holds it, so that its identity stays its own
         return name
 
     def raw(self, node: NodeProto, p: Pending) -> str:
         """The graph tensor of ``p`` left unquantised: accumulators at the finest channel's scale."""
         if p.source is not None:
             raise refusal(node, "a float MaxPool at the output is not supported; quantise the output")
+        p = refined(p, min(p.step, default=Fraction(1)) / RAW_PRECISION)
         scale = float(np.float32(float(min(p.step) / p.div)))
         if p.div > 1:
             p = replace(p, div=1, step=(scales.fraction(scale),))
@@ -352,6 +357,12 @@ class Importer:
         bits, signed = bits_for(lo, hi)
         quant = Quant(bits, signed, scale)
         return self.finished(node, p, quant, quant.lo, quant.hi)
+
+
+def refined(p: Pending, unit: Fraction) -> Pending:
+    """``p`` with an accumulator fine enough for its bias, when it has one that needs it."""
+    finer = p.refine(unit) if p.refine is not None else None
+    return p if finer is None else replace(p, step=finer.step, build=finer.build)
 
 
 def bound(limit: float, scale: Fraction, zero: int, default: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,13 @@ class Real:
     rank: int
 
 
+class Finer(NamedTuple):
+    """`Pending.step` and `Pending.build` of an accumulator with smaller units."""
+
+    step: tuple[Fraction, ...]
+    build: Callable[[Requant], Op]
+
+
 @dataclass(frozen=True, eq=False)
 class Pending:
     """A float operator whose output is not quantised yet.
@@ -72,7 +79,8 @@ class Pending:
     ``passed``: zero point that the accumulator still holds.  ``natural``: the format in which the values already are
     exact integers, if any.  ``source``: the pending operator in front of a MaxPool, which is quantised first (exact
     because rounding and limits are monotone); ``after`` then gives the MaxPool of that tensor.  ``rebias``: the same
-    operator with a bias added.
+    operator with a bias added.  ``refine``: what holds a bias that is no integer of the accumulator to within half of
+    a given real value.
     """
 
     name: str
@@ -90,6 +98,7 @@ class Pending:
     source: Pending | None = None
     after: Callable[[str], Pending] | None = None
     rebias: Callable[[Constant | Parameter], Pending] | None = None
+    refine: Callable[[Fraction], Finer | None] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,9 +25,11 @@ from flow.ir.importer import (
 )
 from flow.ir.operators.windows import shaped, window
 from flow.ir.ops import Conv, Dense, Op, Range, dot_range
+from flow.ir.values import Finer
 from flow.ir.writer import Writer, emitter, finish, real_input
 
 MAX_BIAS = 1 << 31  # ONNX stores biases in 32 bits
+MAX_REFINEMENT = 16  # bits that an accumulator may be finer than its products
 
 
 @operator("Conv")
@@ -44,10 +46,8 @@ def conv(importer: Importer, node: NodeProto) -> Value:
     if len(weight.scale) > 1 and weight.axis != 0:
         raise refusal(node, "weight scales lie along another axis than the output channel; quantise along axis 0")
 
-    def build(requant: Requant, bias: IntArray) -> Op:
-        return Conv(
-            weight.values, bias, requant, place["stride"], place["pads"], place["dilation"], groups, pad_value=zero
-        )
+    def build(requant: Requant, values: IntArray, bias: IntArray) -> Op:
+        return Conv(values, bias, requant, place["stride"], place["pads"], place["dilation"], groups, pad_value=zero)
 
     given = importer.optional(node, 2)
     return linear(importer, node, value, weight, build, given)
@@ -56,14 +56,20 @@ def conv(importer: Importer, node: NodeProto) -> Value:
 def linear(
     importer: Importer, node: NodeProto, value: Real, weight: Parameter, build: Any, bias: Value | None
 ) -> Pending:
-    """The pending operator of ``build(requant, bias)`` with integer bias: the zero point's share is subtracted."""
+    """The pending operator of ``build(requant, weights, bias)``, the zero point's share subtracted from the bias.
+
+    A bias that is no integer of the accumulator is rounded to finer units once the output's scale is known: products
+    are then multiplied by a power of two, which blocks take out of the weights again.
+    """
     tensor = importer.tensors[value.tensor]
     channels = weight.values.shape[0]
     step = tuple(scales.fraction(tensor.quant.scale) * s for s in weight.scale)
     share = tensor.quant.zero * weight.values.reshape(channels, -1).sum(1)
 
-    def pending(terms: IntArray, rebias: Any) -> Pending:
-        shape = shaped(node, build(Requant((0,), 0, 0), terms - share), [tensor.shape])
+    def pending(real: list[Fraction] | None, rebias: Any) -> Pending:
+        """``real``: the bias of each channel in accumulator units."""
+        terms = np.zeros(channels, np.int64) if real is None else bias_integers(node, real, 0)
+        shape = shaped(node, build(Requant((0,), 0, 0), weight.values, terms - share), [tensor.shape])
         rank = 2 if node.op_type in ("Gemm", "MatMul") else 4
         return Pending(
             label(node),
@@ -72,20 +78,50 @@ def linear(
             shape,
             rank,
             step,
-            lambda r: build(r, terms - share),
+            lambda r: build(r, weight.values, terms - share),
             rebias=rebias,
+            refine=None if real is None else lambda unit: refine(real, unit),
         )
 
+    def refine(real: list[Fraction], unit: Fraction) -> Finer | None:
+        """Products and bias times 2**k: exact when that is possible with k up to MAX_REFINEMENT."""
+        k = refinement(real, step, unit)
+        if any((r * 2**k).denominator != 1 for r in real):
+            importer.notes.append(f"{label(node)}: bias rounded to its accumulator's scale")
+        if k == 0:
+            return None
+        terms = bias_integers(node, real, k) - (share << k)
+        finer = tuple(s / 2**k for s in step)
+        return Finer(finer, lambda r: build(r, weight.values << k, terms))
+
     def rebiased(extra: Constant | Parameter) -> Pending:
-        return pending(bias_terms(importer, node, extra, step, channels), None)
+        return pending(bias_terms(node, extra, step, channels), None)
 
     if bias is None:
-        return pending(np.zeros(channels, np.int64), rebiased)
-    return pending(bias_terms(importer, node, bias, step, channels), None)
+        return pending(None, rebiased)
+    return pending(bias_terms(node, bias, step, channels), None)
 
 
-def bias_terms(importer: Importer, node: NodeProto, bias: Value, step: tuple[Fraction, ...], channels: int) -> IntArray:
-    """A bias in accumulator units.  Integers at the accumulator's scale stay; others are rounded, ties to even."""
+def refinement(real: list[Fraction], step: tuple[Fraction, ...], unit: Fraction) -> int:
+    """Least k such that a bias in units of ``step / 2**k`` is exact, or its unit at most ``unit``."""
+    most = max((abs(r) for r in real), default=Fraction(0))
+    for k in range(MAX_REFINEMENT):
+        exact = all((r * 2**k).denominator == 1 for r in real)
+        if exact or max(step) / 2**k <= unit or most * 2 ** (k + 1) >= MAX_BIAS:
+            return k
+    return MAX_REFINEMENT
+
+
+def bias_integers(node: NodeProto, real: list[Fraction], k: int) -> IntArray:
+    """A bias in units of the accumulator's ``2**-k``, rounded half to even."""
+    out = [round(r * 2**k) for r in real]
+    if any(abs(v) >= MAX_BIAS for v in out):
+        raise refusal(node, "a bias exceeds 32 bits of its accumulator; quantise with larger scales")
+    return np.array(out, np.int64)
+
+
+def bias_terms(node: NodeProto, bias: Value, step: tuple[Fraction, ...], channels: int) -> list[Fraction]:
+    """A bias in accumulator units.  Integers stored at the accumulator's scale stay integers."""
     if not isinstance(bias, (Constant, Parameter)):
         raise refusal(node, "its bias is computed; store it as a constant")
     steps = step * channels if len(step) == 1 else step
@@ -97,18 +133,13 @@ def bias_terms(importer: Importer, node: NodeProto, bias: Value, step: tuple[Fra
     units = [Fraction(1)] * channels
     if isinstance(bias, Parameter):
         units = list(bias.scale * channels if len(bias.scale) == 1 else bias.scale)
-    out, rounded = [], False
+    out = []
     for v, unit, s in zip(values, units, steps, strict=True):
         exact = Fraction(float(v)) if values.dtype.kind == "f" else int(v) * unit
         # A stored scale is the float32 product of two scales: the same but for its rounding.
-        term = int(v) if values.dtype.kind != "f" and abs(unit / s - 1) < Fraction(1, 1 << 20) else round(exact / s)
-        rounded |= term * s != exact and abs(unit / s - 1) >= Fraction(1, 1 << 20)
-        if abs(term) >= MAX_BIAS:
-            raise refusal(node, "a bias exceeds 32 bits of its accumulator; quantise with larger scales")
-        out.append(term)
-    if rounded:
-        importer.notes.append(f"{label(node)}: bias rounded to its accumulator's scale")
-    return np.array(out, np.int64)
+        same = values.dtype.kind != "f" and abs(unit / s - 1) < Fraction(1, 1 << 20)
+        out.append(Fraction(int(v)) if same else exact / s)
+    return out
 
 
 def parameter(importer: Importer, node: NodeProto, k: int) -> Parameter:
@@ -136,10 +167,9 @@ def gemm(importer: Importer, node: NodeProto) -> Value:
         raise refusal(node, "weight scales lie along the input channels; quantise per output channel or per tensor")
     if weight.values.shape[1] != np.prod(tensor.shape):
         raise refusal(node, f"weights {weight.values.shape} do not fit {np.prod(tensor.shape)} inputs; export again")
-    cube = weight.values.reshape(-1, *tensor.shape)
 
-    def build(requant: Requant, bias: IntArray) -> Op:
-        return Dense(cube, bias, requant)
+    def build(requant: Requant, values: IntArray, bias: IntArray) -> Op:
+        return Dense(values.reshape(-1, *tensor.shape), bias, requant)
 
     return linear(importer, node, value, weight, build, importer.optional(node, 2))
 
