@@ -20,6 +20,7 @@ from flow.lint.finding import Finding
 from flow.pipeline import System
 from flow.platform import Link, Platform
 from flow.project import CsimResult, ModelProto, Project, ProjectError
+from flow.toolchain.gpp import Simulation
 
 KIND = "system"
 
@@ -167,11 +168,11 @@ def load(folder: Path) -> Assembly:
 def csim(assembly: Assembly, images: IntArray, native: bool = True) -> CsimResult:
     """C-simulate all parts, the outputs of one being the inputs of the next, against onnxruntime on the whole model."""
     want = project.runtime_outputs(assembly.model, assembly.graph, images)
-    values, compile_s, ms = images, 0.0, 0.0
+    done = Simulation(images, 0.0, 0.0)
     for part in assembly.parts:
-        got = project.run_csim(part, values, native)
-        values, compile_s, ms = got.outputs, compile_s + got.compile_s, ms + got.ms_per_image
-    return project.compared(values, want, compile_s, ms)
+        got = project.run_csim(part, done.outputs, native)
+        done = Simulation(got.outputs, done.compile_s + got.compile_s, done.ms_per_image + got.ms_per_image)
+    return project.judged(assembly.graph, images, done, want)
 
 
 def lint_all(folder: Path, assembly: Assembly) -> list[Finding]:

@@ -53,7 +53,7 @@ template <class C> inline typename C::OutT saturate(typename C::Acc rounded) {
 }
 
 // How a stage rounds is chosen by C::ROUND: 0 constant shift, 1 shift per channel, 2 constant divisor,
-// 3 multiplier and shift per channel.
+// 3 multiplier and shift per channel, 4 one multiplier (C::SCALE) and shift for all.
 template <class C, int ROUND> struct Rounding {
     static typename C::Acc apply(typename C::Acc acc, int, int) {
 #pragma HLS INLINE
@@ -77,6 +77,13 @@ template <class C> struct Rounding<C, 3> {
 #pragma HLS INLINE
         return (typename C::Acc)round_shift<typename C::Wide>(
             (typename C::Wide)((typename C::Wide)acc * (typename C::Wide)mult), shift);
+    }
+};
+
+template <class C> struct Rounding<C, 4> {
+    static typename C::Acc apply(typename C::Acc acc, int, int) {
+#pragma HLS INLINE
+        return (typename C::Acc)RoundShift<typename C::Wide, C::SHIFT>::apply((typename C::Wide)((typename C::Wide)acc * (typename C::Wide)C::SCALE));
     }
 };
 

@@ -28,6 +28,7 @@ from flow.fixed import IntArray
 from flow.ir import onnx_file, qdq
 from flow.ir.graph import Graph
 from flow.project import Compiled, CsimResult, ProjectError
+from flow.toolchain.gpp import Simulation
 
 NAME = "hls4ml"
 TOP = "accel"
@@ -172,8 +173,7 @@ def csim(folder: Path, images: IntArray, native: bool = True) -> Comparison:
     """Compile and run both C simulations on integer ``images`` (N, C, H, W).  Raises BackendError or ProjectError."""
     loaded = load(folder)
     want = project.runtime_outputs(loaded.model, loaded.graph, images)
-    outputs, compile_s, ms = simulate(folder / NAME, loaded.graph, images)
-    peer = compared(outputs, want, compile_s, ms)
+    peer = project.judged(loaded.graph, images, simulate(folder / NAME, loaded.graph, images), want)
     return Comparison(peer, project.csim(loaded, images, native, want))
 
 
@@ -186,14 +186,8 @@ def load(folder: Path) -> project.Project:
     return loaded
 
 
-def compared(outputs: IntArray, want: IntArray, compile_s: float, ms: float) -> CsimResult:
-    diff = np.abs(outputs - want)
-    wrong, worst = int(np.count_nonzero(diff)), int(diff.max(initial=0))
-    return CsimResult(wrong == 0, len(want), int(want[0].size), wrong, worst, round(compile_s, 3), ms)
-
-
-def simulate(folder: Path, graph: Graph, images: IntArray, timeout_s: float = 3600) -> tuple[IntArray, float, float]:
-    """hls4ml's own compile and predict, in a process of their own: (outputs, seconds to compile, ms an image).
+def simulate(folder: Path, graph: Graph, images: IntArray, timeout_s: float = 3600) -> Simulation:
+    """hls4ml's own compile and predict, in a process of their own.
 
     A failed assertion in hls4ml's C++ ends the process that loaded it; here that becomes a BackendError.
     """
@@ -214,4 +208,4 @@ def simulate(folder: Path, graph: Graph, images: IntArray, timeout_s: float = 36
     t = graph.tensors[graph.output]
     c, h, w = t.shape
     whole = np.rint(real / t.quant.scale).astype(np.int64).reshape(len(images), h, w, c).transpose(0, 3, 1, 2)
-    return whole, float(times["compile_s"]), float(times["ms_per_image"])
+    return Simulation(whole, float(times["compile_s"]), float(times["ms_per_image"]))

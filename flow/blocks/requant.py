@@ -13,6 +13,8 @@ from flow.cost import laws
 from flow.design import Memory
 from flow.fixed import Quant, Requant, bits_for
 
+MAX_BITS = 64  # of an intermediate: native integers simulate it
+
 
 def ctype(bits: int, signed: bool) -> str:
     """C++ type of one element."""
@@ -40,7 +42,8 @@ class Rounding(NamedTuple):
 class Rounder:
     """Constants, types and tables for one stage's requantisation.
 
-    ``kind``: 0 constant shift, 1 shift per channel, 2 constant divisor, 3 multiplier and shift per channel.
+    ``kind``: 0 constant shift, 1 shift per channel, 2 constant divisor, 3 multiplier and shift per channel, 4 the same
+    for all channels.
     """
 
     kind: int
@@ -54,7 +57,7 @@ class Rounder:
 
     @property
     def summary(self) -> Rounding:
-        tables = sum(6 for v in (self.mult, self.shift) if len(v) > 1)
+        tables = sum(max(v).bit_length() for v in (self.mult, self.shift) if len(v) > 1)
         return Rounding(self.acc_bits, self.acc_bits + tables, self.cost, self.latency)
 
     def types(self, out: Quant) -> tuple[tuple[str, str], ...]:
@@ -110,6 +113,11 @@ def rounder(requant: Requant, acc_range: tuple[int, int]) -> Rounder:
         cost = lane_cost(acc_bits, 0, 1, requant) + laws.multiplier(acc_bits, base["DIV_M"].bit_length(), "auto")
         cost += laws.multiplier(acc_bits, divisor.bit_length(), "lut") + laws.adder(acc_bits).times(3)
         return Rounder(2, acc_bits, wide, done(base, 2), (1,), (0,), cost, 8)
+    return _general(requant, base, lo, hi, limits)
+
+
+def _general(requant: Requant, base: dict[str, int], lo: int, hi: int, limits: tuple[int, ...]) -> Rounder:
+    """Multiplier and shift. Raises ValueError for an average: `flow.ir.scales` makes its divisor part of the ratio."""
     if requant.div != 1:
         raise ValueError("an average with a general multiplier has no circuit; give its scales as powers of two")
     up = max(0, -min(requant.shift))
@@ -121,13 +129,20 @@ def rounder(requant: Requant, acc_range: tuple[int, int]) -> Rounder:
     acc_bits = signed_bits(min(lo, *limits), max(hi, *limits))
     # Rounded values that leave the accumulator's type would wrap before they saturate: widen it to hold them.
     acc_bits = max(acc_bits, wide - min(shifts) + 1)
+    if max(wide, acc_bits) > MAX_BITS:
+        raise ValueError(
+            f"its requantisation needs {max(wide, acc_bits)} bits, {MAX_BITS} is the limit; use fewer bits"
+        )
     cost = lane_cost(wide, max(shifts), 1 + max(shifts) - min(shifts), requant)
     cost += laws.multiplier(signed_bits(lo, hi), max(mults).bit_length() + 1, "dsp")
+    if len(set(mults)) == len(set(shifts)) == 1:
+        base |= {"SCALE": mults[0], "SHIFT": shifts[0]}
+        return Rounder(4, acc_bits, wide, done(base, 4), (1,), (0,), cost, 7)
     return Rounder(3, acc_bits, wide, done(base, 3), mults, shifts, cost, 7)
 
 
 def done(base: dict[str, int], kind: int) -> tuple[tuple[str, int], ...]:
-    fields = {"ROUND": kind, "DIV_D": 1, "DIV_M": 1, "DIV_P": 0, "DIV_OFFSET": 0} | base
+    fields = {"ROUND": kind, "SCALE": 1, "DIV_D": 1, "DIV_M": 1, "DIV_P": 0, "DIV_OFFSET": 0} | base
     return tuple(sorted(fields.items()))
 
 

@@ -326,12 +326,16 @@ class Importer:
             requant = scales.requant([s / out for s in p.step], lo, hi, p.div, quant.zero - p.passed)
         except ValueError as e:
             raise refusal(node, str(e)) from None
+        op = p.build(requant)
         if set(requant.mult) != {1}:
             self.notes.append(
                 f"{p.name}: scale ratio is no power of two; approximated to {scales.MULTIPLIER_BITS} bits"
             )
+            reach = op.accumulator([(q.lo, q.hi) for q in (self.tensors[i].quant for i in p.inputs)])
+            if max(map(abs, reach)) * max(requant.mult) >= 1 << 62:
+                raise refusal(node, "its accumulator times the scale's multiplier exceeds 62 bits; use fewer bits")
         name = f"L{len(self.nodes)}"
-        self.nodes.append(Node(name, p.name, p.build(requant), p.inputs))
+        self.nodes.append(Node(name, p.name, op, p.inputs))
         self.tensors[name] = Tensor(p.shape, quant)
         self._done[key] = (made, name)  # holds it, so that its identity stays its own
         return name

@@ -41,8 +41,13 @@ def multiplier(ratio: Fraction) -> tuple[int, int]:
 
 
 def requant(ratios: Sequence[Fraction], lo: int, hi: int, div: int = 1, zero: int = 0) -> Requant:
-    """Requantisation by ``ratios`` (one, or one per output channel) over ``div``."""
+    """Requantisation by ``ratios`` (one, or one per output channel) over ``div``.
+
+    ``div`` stays a divisor while the ratios are powers of two, so that averages stay exact; else it joins the ratio.
+    """
     pairs = [multiplier(r) for r in ratios]
+    if div > 1 and {m for m, _ in pairs} != {1}:
+        pairs, div = [multiplier(r / div) for r in ratios], 1
     mult = tuple(m for m, _ in pairs)
     if set(mult) == {1}:
         mult = (1,)

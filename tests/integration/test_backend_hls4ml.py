@@ -81,8 +81,8 @@ def test_bit_widths(bits: tuple[int, int], tmp_path: Path) -> None:
     graph = d.graph()
     folder = compiled(graph, tmp_path / "p")
     images = project.random_images(graph, 40)
-    outputs, _, _ = hls4ml.simulate(folder / "hls4ml", graph, images)
-    assert np.array_equal(outputs, graph.evaluate(images)[graph.output])
+    found = hls4ml.simulate(folder / "hls4ml", graph, images)
+    assert np.array_equal(found.outputs, graph.evaluate(images)[graph.output])
 
 
 def refused(d: Draft) -> str:

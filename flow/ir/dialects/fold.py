@@ -146,6 +146,7 @@ class _Graph:
         base = linear.output[0]
         names = [work.constant(f"{base}_weight", integers.astype(dtype)), work.constant(f"{base}_scale", scales)]
         linear.input[1] = work.add("DequantizeLinear", names, work.fresh(f"{base}_dequantised"), axis=axis)
+        self.made[linear.input[1]] = work.nodes[-1]
 
     def _bias(self, linear: NodeProto, channels: int) -> Floats | None:
         """The real bias of a linear operator; None when it is computed."""
