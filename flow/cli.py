@@ -223,21 +223,28 @@ def compiled(a: argparse.Namespace) -> Any:
     return result
 
 
+def explained(a: argparse.Namespace, result: Any) -> Any:
+    from flow import explain
+
+    return explain.explained(result.report, result.design, goal(a)) if hasattr(result, "design") else result.report
+
+
 def compile_(a: argparse.Namespace) -> Answer:
     from flow import project
-    from flow.report import text
+    from flow.report import roofline, text
 
     result = compiled(a)
-    project.write(result.files, Path(a.out))
-    emit(a, result.report.json(), lambda: text.report(result.report) + f"\nwritten to {a.out}; next: flow csim {a.out}")
+    report = explained(a, result)
+    project.write({**result.files, **roofline.files(report)}, Path(a.out))
+    emit(a, report.json(), lambda: text.report(report) + f"\nwritten to {a.out}; next: flow csim {a.out}")
     return 0
 
 
 def estimate(a: argparse.Namespace) -> Answer:
     from flow.report import text
 
-    result = compiled(a)
-    emit(a, result.report.json(), lambda: text.report(result.report))
+    report = explained(a, compiled(a))
+    emit(a, report.json(), lambda: text.report(report))
     return 0
 
 

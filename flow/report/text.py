@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,49 @@ def report(r: Report) -> str:
         lines.append(f"  {layer.id:5} {layer.op:14} {layer.interval_cycles:>9} cycles  {folding}")
     for v in r.violations:
         lines.append(f"  does not fit: {v}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_limits(r.extra.get("limits")), *_marginal(r.extra.get("marginal", ()))])
+
+
+def _limits(view: Mapping[str, Any] | None) -> list[str]:
+    """What holds the design back, and how much faster the board's multipliers alone would be."""
+    if view is None:
+        return []
+    lines = ["what limits it:"]
+    for i, board in enumerate(view.get("boards") or [view]):
+        where = f"board {i}: " if "boards" in view else ""
+        only = board.get("arithmetic_bound_dsp_only_cycles")
+        slowest = ", ".join(board["slowest"])
+        lines += [
+            f"  {where}{board['limited_by']}; slowest: {slowest}; interval {board['reached_cycles']} cycles, "
+            f"proved optimum of the design space {board['proved_bound_cycles']} or more",
+            f"  {where}arithmetic bound of the budget's multipliers {board['arithmetic_bound_cycles']} cycles"
+            + (f" (of its DSPs alone {only})" if only else "")
+            + f"; memory {board['memory_gb_s']:.3g} of {board['memory_available_gb_s']:g} GB/s",
+        ]
+    return lines + [_why(x) for x in view["layers"]]
+
+
+def _why(x: Mapping[str, Any]) -> str:
+    step = x["faster"]
+    if step is None:
+        more = "no faster folding"
+    else:
+        needs = ", ".join(f"{v} {k}" for k, v in step["more"].items()) or "nothing"
+        short = f"; short of {', '.join(step['short_of'])}" if step["short_of"] else ""
+        more = f"{step['interval_cycles']} cycles need {needs} more{short}"
+    return f"  {x['id']:5} busy {x['busy']:6.1%}  {x['limited_by']:14} {more}"
+
+
+def _marginal(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["what more would buy:"] if rows else []
+    for m in rows:
+        step = m.get("step")
+        lines.append(
+            f"  {m['more']:g} {m['resource']} more: {m['gain_fps']:+,.1f} images/s, {m['gain_fps_each']:+,.3g} each "
+            f"({m['how']})"
+            + (f"; {step['interval_cycles']} cycles need {step['more']:g} or more of it" if step else "")
+        )
+    return lines
 
 
 def _board(r: Report, i: int) -> str:

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("mapping",),
     ("tiled",),
+    ("explain",),
     ("codegen", "system"),
     ("toolchain",),
     ("lint",),

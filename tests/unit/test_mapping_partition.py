@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from flow import board, mapping, pipeline, platform, timing
-from flow.board import Board
-from flow.design import excess
+from flow.blocks.pareto import undominated
+from flow.board import Board, Resources
+from flow.design import Folding, Option, excess
 from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit, cuts
+from flow.mapping.reach import Stages
 from flow.pipeline import System
 from flow.platform import Link, Platform
 from tests import networks
@@ -139,6 +141,30 @@ def test_the_same_answer_every_time() -> None:
     c = next(c for c in cases() if isinstance(c.answer, System))
     again = mapping.solve_platform(c.graph, c.place, Goal(max_utilisation=1.0))
     assert isinstance(again, System) and again.digest == c.answer.digest
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_reach_never_stops_before_what_fits(seed: int) -> None:
+    """The relaxation against every choice of random options; and it does prove something."""
+    rng = np.random.default_rng(seed)
+    budget = Resources(*(int(n) for n in rng.integers(20, 60, 5)))
+    tables = [
+        undominated(
+            Option(Folding(pe=k + 1), int(rng.integers(1, 9)), Resources(*(int(n) for n in rng.integers(0, 25, 5))))
+            for k in range(int(rng.integers(1, 5)))
+        )
+        for _ in range(6)
+    ]
+    stages, ends = Stages(tables, budget, 1.0), np.arange(1, 7)
+    for cycles in range(1, 10):
+        true = 0
+        for end in range(1, 7):
+            chosen = itertools.product(*([o for o in t if o.cycles <= cycles] for t in tables[:end]))
+            if any(not excess(sum((o.resources for o in c), Resources()), budget) for c in chosen):
+                true = end
+        assert true <= stages.furthest(0, float(cycles), ends) <= 6
+    assert stages.furthest(0, 0.5, ends) == 0
+    assert stages.least_us(0, 6) >= stages.fastest_us(0, 6) if np.isfinite(stages.fastest_us(0, 6)) else True
 
 
 # ---------------------------------------------------------------------- links, boards, goals
