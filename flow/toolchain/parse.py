@@ -22,6 +22,7 @@ from flow.toolchain import (
     parse_overview,
     parse_vivado,
 )
+from flow.toolchain.parse_device import other_device
 from flow.toolchain.parse_values import KINDS, RESOURCES, Reader, ReportError, ToolReport
 
 __all__ = ["KINDS", "RESOURCES", "ReportError", "ToolReport", "parse", "read"]
@@ -74,7 +75,13 @@ def read(text: str, where: str) -> list[ToolReport]:
     # Every tool ends its last line, so a file that does not was cut.
     if reader not in (parse_csynth_xml.read, parse_json.read, parse_log.read) and not text.endswith("\n"):
         raise ReportError(f"{where}: the last line has no end: the report is truncated")
-    return reader(text, where)
+    return [_checked(report) for report in reader(text, where)]
+
+
+def _checked(report: ToolReport) -> ToolReport:
+    """With what its device says against it."""
+    other = other_device(report)
+    return dataclasses.replace(report, warnings=(*report.warnings, *other)) if other else report
 
 
 def _decode(data: bytes, where: str) -> str:
