@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from flow import blocks
 from flow.blocks import stream
 from flow.board import Board
-from flow.design import Folding, Netlist, Port, Process, Stream
+from flow.design import Folding, Netlist, Port, Process, Stream, stage_cycles
 from flow.ir.graph import Graph
 
 AXIS_WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024)  # what AXI4-Stream infrastructure IP takes (AMD PG085)
+LEAST_AXIS = 32  # bits; narrower ones save nothing
 
 
-def axis_width(slot: int, elements: int, interval: int, preferred: int = 32) -> int:
-    """Narrowest bus of at least ``preferred`` bits that moves ``elements`` slots within ``interval`` cycles."""
+def axis_width(slot: int, elements: int, interval: int) -> int:
+    """Narrowest bus that moves ``elements`` slots within ``interval`` cycles."""
     for width in AXIS_WIDTHS:
-        if width >= max(slot, preferred) and -(-elements * slot // width) + 3 <= interval:
+        if width >= max(slot, LEAST_AXIS) and stage_cycles((-(-elements * slot // width), stream.AXIS_DEPTH)) <= interval:
             return width
     return AXIS_WIDTHS[-1]
 

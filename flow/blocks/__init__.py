@@ -15,8 +15,9 @@ from functools import cache
 from types import ModuleType
 
 from flow.blocks.beats import Beats
+from flow.blocks.pareto import Options
 from flow.board import Board
-from flow.design import Folding, Option, Process
+from flow.design import Folding, Process
 from flow.fixed import IntArray
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Op
@@ -47,9 +48,9 @@ def block(op: Op, where: str = "") -> ModuleType:
     raise UnsupportedError(f"{where or op.kind}: no hardware block serves operator {op.kind}")
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
-    """Undominated foldings of a node on a board, by ascending cycles."""
-    found: tuple[Option, ...] = block(node.op, f"node {node.name!r}").options(graph, node, board)
+def options(graph: Graph, node: Node, board: Board) -> Options:
+    """Foldings of a node worth keeping on a board, by ascending cycles."""
+    found: Options = block(node.op, f"node {node.name!r}").options(graph, node, board)
     return found
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options, divisors, undominated
 from flow.blocks.requant import Rounder, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -56,14 +56,14 @@ def unit_cost(la: Layer, lanes: int) -> Resources:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer) -> tuple[Option, ...]:
+def layer_options(la: Layer) -> Options:
     return undominated(
         Option(Folding(pe=n, lanes=n), stage_cycles((la.iterations(n), depth(la))), unit_cost(la, n))
         for n in divisors(la.shape[0])
     )
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node))
 
 

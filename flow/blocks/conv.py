@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 from flow.blocks import mac, window
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options, divisors
 from flow.blocks.requant import Rounding, beat, ctype, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
+from flow.design import Folding, Memory, Multiplier, Port, Process, Storage, stage_cycles
 from flow.fixed import IntArray, Quant, bits_for
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Conv, Dense, Op
@@ -99,10 +101,11 @@ def lane_cost(la: Layer, pe: int) -> Resources:
     return lane.times(pe) + tables + control(6)
 
 
-def weight_cost(la: Layer, pe: int, simd: int, memory: Storage) -> Resources:
-    """Weight memory, read whole every cycle, and the register behind it; constants when there is one word only."""
-    words = la.groups * (la.outputs // pe) * (la.inputs * la.kernel // simd)
-    width = pe * simd * bits_for(*la.weights)[0]
+def weight_cost(la: Layer, products: int, memory: Storage) -> Resources:
+    """Weight memory, read whole every cycle (``products`` a cycle), and the register behind it; constants when there is
+    one word only."""
+    words = la.groups * la.outputs * la.inputs * la.kernel // products
+    width = products * bits_for(*la.weights)[0]
     return laws.memory(words, width, kind=memory) + laws.register(width) if words > 1 else Resources()
 
 
@@ -122,7 +125,7 @@ def feed_cost(la: Layer, pe: int, simd: int, beat_size: int) -> Resources:
 def unit_cost(la: Layer, f: Folding, beat_size: int, ultra: bool) -> Resources:
     """The matrix-vector unit."""
     dots = mac.dot_cost(f.pe, f.simd, la.weights, la.x_range, la.rounding.acc_bits, f.mult, ultra)
-    parts = lane_cost(la, f.pe) + weight_cost(la, f.pe, f.simd, f.memory)
+    parts = lane_cost(la, f.pe) + weight_cost(la, f.pe * f.simd, f.memory)
     return dots + parts + feed_cost(la, f.pe, f.simd, beat_size)
 
 
@@ -154,35 +157,89 @@ def heads(la: Layer) -> dict[int, list[Head]]:
     return found
 
 
-@lru_cache(maxsize=16384)
-def layer_options(la: Layer, ultra: bool) -> tuple[Option, ...]:
-    """Every undominated legal folding."""
-    found: list[Option] = []
+class Feeds(NamedTuple):
+    """Pairs of a SIMD width and a head that can feed it, as arrays."""
+
+    simd: IntArray
+    lanes: IntArray
+    mode: IntArray  # which of MODES
+    cycles: IntArray
+    inner: IntArray  # bits a beat between window and unit
+    once: IntArray  # (pairs, resources) of head and feed when every output has its own PE
+    again: IntArray  # the same when the vector is used for several output folds
+
+
+MODES = ("none", "parallel", "serial")
+MEMORIES: tuple[Storage, ...] = ("bram", "lutram")
+MULTIPLIERS: tuple[Multiplier, ...] = ("dsp", "lut", "packed")
+KINDS = tuple((mode, mult, memory) for mode in MODES for mult in MULTIPLIERS for memory in MEMORIES)  # sorted
+SHALLOW = 16  # weight memories of so few words are not tried in block RAM
+
+
+def pairs(la: Layer) -> Feeds:
+    found = [(simd, h) for simd, choices in heads(la).items() for h in choices]
+    costs = [
+        [h.cost + feed_cost(la, pe, simd, h.beat) for simd, h in found] for pe in (la.outputs, 0)
+    ]  # PE 0: fewer than there are outputs
+    return Feeds(
+        *(
+            np.array(column, np.int64)
+            for column in (
+                [simd for simd, _ in found],
+                [h.lanes for _, h in found],
+                [MODES.index(h.mode) for _, h in found],
+                [h.cycles for _, h in found],
+                [h.beat * la.x.bits if h.mode != "none" else 0 for _, h in found],
+                *costs,
+            )
+        )
+    )
+
+
+def weight_costs(la: Layer, pe: IntArray, simd: IntArray, memory: Storage) -> IntArray:
+    """``weight_cost`` for all pairs of (``pe``, ``simd``)."""
+    products = np.multiply.outer(pe, simd)
+    unique, back = np.unique(products, return_inverse=True)
+    table = np.array([weight_cost(la, int(n), memory) for n in unique], np.int64)
+    return table[back.reshape(products.shape)]
+
+
+@lru_cache(maxsize=4096)
+def layer_options(la: Layer, ultra: bool) -> Options:
+    """Every undominated legal folding. Axes: multiplier, memory, PE, pair of SIMD and head, resource."""
     packed = mac.packing(la.weights, la.x_range, mac.wide_port(ultra)) is not None
-    feeds = heads(la)
-    for pe in divisors(la.outputs):
-        mults: list[Multiplier] = ["lut", "dsp", "packed"] if packed and pe % 2 == 0 else ["lut", "dsp"]
-        lanes_part = lane_cost(la, pe)
-        for simd, choices in feeds.items():
-            nf, sf = la.outputs // pe, la.inputs * la.kernel // simd
-            memories: list[Storage] = ["lutram"]
-            if la.groups * nf * sf > 16:
-                memories.append("bram")  # UltraRAM has no initial contents (AMD UG573): no place for constants
-            stores = [(m, weight_cost(la, pe, simd, m)) for m in memories]
-            fronts = [(h, h.cost + feed_cost(la, pe, simd, h.beat)) for h in choices]
-            for mult in mults:
-                dots = mac.dot_cost(pe, simd, la.weights, la.x_range, la.rounding.acc_bits, mult, ultra) + lanes_part
-                unit = stage_cycles((la.vectors * la.groups * nf * sf, depth(la, simd, mult, ultra)))
-                for memory, store in stores:
-                    base = dots + store
-                    found += [
-                        Option(Folding(pe, simd, h.lanes, h.mode, mult, memory), max(unit, h.cycles), base + front)
-                        for h, front in fronts
-                    ]
-    return undominated(found)
+    pe, feed = np.array(divisors(la.outputs), np.int64), pairs(la)
+    simd, where = np.unique(feed.simd, return_inverse=True)
+    lanes = np.array([lane_cost(la, int(n)) for n in pe], np.int64)[:, None]
+    stores = [weight_costs(la, pe, simd, m)[:, where] for m in MEMORIES]
+    fronts = np.where((pe < la.outputs)[:, None, None], feed.again, feed.once)
+    words = la.groups * np.multiply.outer(la.outputs // pe, la.inputs * la.kernel // feed.simd)
+    shape = (len(MULTIPLIERS), len(MEMORIES), len(pe), len(feed.simd))
+    cost = np.zeros((*shape, len(Resources._fields)), np.int64)
+    cycles, legal = np.zeros(shape, np.int64), np.ones(shape, bool)
+    for i, mult in enumerate(MULTIPLIERS):
+        step = 2 if mult == "packed" else 1  # a packed unit serves pairs of outputs
+        if mult == "packed" and (not packed or la.outputs % 2):
+            legal[i] = False
+            continue
+        dots = [
+            mac.dot_cost(step, int(n), la.weights, la.x_range, la.rounding.acc_bits, mult, ultra) for n in simd
+        ]  # fmt: skip
+        cost[i] = np.array(dots, np.int64)[where] * (pe // step)[:, None, None] + lanes + fronts
+        depths = np.array([depth(la, int(n), mult, ultra) for n in simd], np.int64)[where]
+        cycles[i] = np.maximum(stage_cycles((0, 1)) - 1 + la.vectors * words + np.maximum(depths - 1, 1), feed.cycles)
+        legal[i] &= (pe % step == 0)[:, None]
+    for j, store in enumerate(stores):
+        cost[:, j] += store
+    legal[:, MEMORIES.index("bram")] &= words > SHALLOW
+    # UltraRAM has no initial contents (AMD UG573): no place for constants.
+    m, s, p, f = np.nonzero(legal)
+    kind = (feed.mode[f] * len(MULTIPLIERS) + m) * len(MEMORIES) + s
+    numbers = np.column_stack([pe[p], feed.simd[f], feed.lanes[f]])
+    return Options(numbers, kind, KINDS, cycles[legal], cost[legal], feed.inner[f]).undominated
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node), board.ultrascale)
 
 

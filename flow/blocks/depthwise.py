@@ -11,7 +11,7 @@ from functools import lru_cache
 from flow.blocks import mac, window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options, divisors, undominated
 from flow.blocks.requant import Rounding, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -90,7 +90,7 @@ def unit_cost(
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer, ultra: bool) -> tuple[Option, ...]:
+def layer_options(la: Layer, ultra: bool) -> Options:
     """Every undominated legal folding."""
     found = []
     modes = ["none"] if la.geometry.trivial else ["serial"]
@@ -110,11 +110,12 @@ def layer_options(la: Layer, ultra: bool) -> tuple[Option, ...]:
                     beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
                     for memory in STORAGE:
                         cost = unit_cost(la, pe, unroll, beat_bits, mult, memory, ultra) + extra
-                        found.append(Option(f._replace(memory=memory), cycles, cost))
+                        inner = beat_bits if mode != "none" else 0
+                        found.append(Option(f._replace(memory=memory), cycles, cost, inner))
     return undominated(found)
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node), board.ultrascale)
 
 

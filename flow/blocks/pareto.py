@@ -1,12 +1,21 @@
-"""Which foldings of one layer are worth keeping."""
+"""Which foldings of one layer are worth keeping, as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ctypes
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, overload
 
 import numpy as np
 
-from flow.design import Option
+from flow import native
+from flow.board import KINDS, Resources
+from flow.design import Folding, Option
+from flow.fixed import IntArray
+
+LANES = 3  # the first fields of a folding are numbers: PE, SIMD, lanes
 
 
 def divisors(n: int) -> list[int]:
@@ -15,18 +24,79 @@ def divisors(n: int) -> list[int]:
     return small + [n // d for d in reversed(small) if d * d != n]
 
 
-def undominated(options: Iterable[Option]) -> tuple[Option, ...]:
-    """Options that no other beats or equals in cycles and every resource, by ascending cycles.
+@dataclass(frozen=True, eq=False)
+class Options(Sequence[Option]):
+    """Options of a layer by ascending cycles: a sequence of ``Option`` that is made of arrays.
 
-    Ties keep the first in order of (cycles, resources, folding), so the answer does not depend on enumeration order.
+    ``numbers`` (n, 3): PE, SIMD and lanes; ``kind`` (n,): which of ``kinds``, the folding's other fields, sorted;
+    ``cycles`` (n,), ``resources`` (n, 5), ``inner`` (n,) as in ``Option``.
     """
-    pool = sorted(options, key=lambda o: (o[1], o[2], o[0]))
-    cost = np.array([(o.cycles, *o.resources) for o in pool], np.int64)
-    kept: list[int] = []
-    left = np.arange(len(pool))
-    # In this order an option can only be dominated by an earlier one: the first left is undominated.
-    while len(left):
-        first = left[0]
-        kept.append(int(first))
-        left = left[~np.all(cost[left] >= cost[first], axis=1)]
-    return tuple(pool[i] for i in kept)
+
+    numbers: IntArray
+    kind: IntArray
+    kinds: tuple[tuple[Any, ...], ...]
+    cycles: IntArray
+    resources: IntArray
+    inner: IntArray
+
+    def __len__(self) -> int:
+        return len(self.cycles)
+
+    @overload
+    def __getitem__(self, at: int) -> Option: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Option]: ...
+    def __getitem__(self, at: int | slice) -> Option | Sequence[Option]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        folding = Folding(*self.numbers[at].tolist(), *self.kinds[self.kind[at]])
+        return Option(folding, int(self.cycles[at]), Resources(*self.resources[at].tolist()), int(self.inner[at]))
+
+    def rows(self, chosen: IntArray) -> Options:
+        """Those of the given positions."""
+        arrays = (a[chosen] for a in (self.numbers, self.kind, self.cycles, self.resources, self.inner))
+        numbers, kind, cycles, resources, inner = arrays
+        return Options(numbers, kind, self.kinds, cycles, resources, inner)
+
+    @property
+    def undominated(self) -> Options:
+        """Without those that another one of the same lanes, in and out, beats or equals in cycles and every resource.
+
+        Lanes differ in what joins the stage to its neighbours. Ties keep the first in order of (cycles, resources,
+        folding), so the answer does not depend on enumeration order.
+        """
+        folding = (self.kind, *self.numbers.T[::-1])
+        order = np.lexsort((*folding, *self.resources.T[::-1], self.cycles))
+        ordered = self.rows(order)
+        label = np.ascontiguousarray(ordered.numbers[:, 0] << 32 | ordered.numbers[:, 2])
+        label = np.unique(label, return_inverse=True)[1].astype(np.int64)
+        cost = np.column_stack([ordered.cycles, ordered.resources, ordered.inner])
+        keep = np.zeros(len(self), np.uint8)
+        pointers = (a.ctypes.data_as(ctypes.c_void_p) for a in (label, cost, keep))
+        _library().flow_undominated(ctypes.c_int64(len(self)), ctypes.c_int64(cost.shape[1]), *pointers)
+        return ordered.rows(np.flatnonzero(keep))
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return native.library("blocks/pareto.cpp")
+
+
+def collected(options: Iterable[Option]) -> Options:
+    """Arrays of single options."""
+    found = list(options)
+    kinds = sorted({tuple(o.folding[LANES:]) for o in found})
+    place = {kind: i for i, kind in enumerate(kinds)}
+    return Options(
+        np.array([o.folding[:LANES] for o in found], np.int64).reshape(-1, LANES),
+        np.array([place[tuple(o.folding[LANES:])] for o in found], np.int64),
+        tuple(kinds),
+        np.array([o.cycles for o in found], np.int64),
+        np.array([o.resources for o in found], np.int64).reshape(-1, len(KINDS)),
+        np.array([o.inner for o in found], np.int64),
+    )
+
+
+def undominated(options: Iterable[Option]) -> Options:
+    """The options worth keeping (``Options.undominated``)."""
+    return collected(options).undominated

@@ -8,7 +8,7 @@ from functools import lru_cache
 from flow.blocks import window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options, divisors, undominated
 from flow.blocks.requant import Rounder, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -87,7 +87,7 @@ def unit_cost(la: Layer, pe: int, unroll: int, beat_bits: int) -> Resources:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer) -> tuple[Option, ...]:
+def layer_options(la: Layer) -> Options:
     """Every undominated legal folding."""
     found = []
     g = la.geometry
@@ -103,11 +103,12 @@ def layer_options(la: Layer) -> tuple[Option, ...]:
                     cycles = max(cycles, stage_cycles((window.iterations(g, pe, mode), window.DEPTH[mode])))
                     extra = window.cost(g, pe, mode, la.x.bits)
                 beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
-                found.append(Option(f, cycles, unit_cost(la, pe, unroll, beat_bits) + extra))
+                inner = beat_bits if mode != "none" else 0
+                found.append(Option(f, cycles, unit_cost(la, pe, unroll, beat_bits) + extra, inner))
     return undominated(found)
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node))
 
 

@@ -15,6 +15,9 @@ from flow.design import Port, Process
 from flow.fixed import Quant
 
 
+AXIS_DEPTH = 3  # pipeline stages of an AXI end
+
+
 def slot_bits(quant: Quant) -> int:
     """Bits of one element in an AXI word: whole bytes, a power of two of them."""
     return 8 << max(0, (-(-quant.bits // 8) - 1).bit_length())
@@ -34,7 +37,7 @@ def from_axis(quant: Quant, elements: int, width: int) -> Process:
         inputs=(Port(1, width, False, words),),
         outputs=(Port(lanes, quant.bits, quant.signed, words),),
         iterations=words,
-        depth=3,
+        depth=AXIS_DEPTH,
         resources=control(1) + laws.register(2 * width) + laws.fifo(2, width + width // 4 + 1),
     )
 
@@ -53,7 +56,7 @@ def to_axis(quant: Quant, elements: int, width: int) -> Process:
         inputs=(Port(lanes, quant.bits, quant.signed, words),),
         outputs=(Port(1, width, False, words),),
         iterations=words,
-        depth=3,
+        depth=AXIS_DEPTH,
         resources=control(2) + laws.register(2 * width) + laws.fifo(2, width + width // 4 + 1),
     )
 

@@ -1,117 +1,295 @@
-"""One option for every stage within a budget of several resources: the multi-dimensional multiple-choice knapsack.
+"""One option for every stage, with all that joins the stages, within a budget of several resources.
 
-For an interval T every stage may use its options of at most T cycles. Lagrangian duality decides most cases: for
-weights w >= 0 with sum 1 over resources measured as fractions of the budget, any choice uses at least
-``sum over stages of min over options of w . r`` of the weighted budget, so a value above 1 proves that T is infeasible;
-and the minimising choices themselves are often feasible. Multiplicative updates move w towards what is short (Arora,
-Hazan, Kale 2012).
+For an interval T every stage may use its options of at most T cycles. A design costs its stages' resources and, for
+every tensor, forks, streams and the converters between beats of unlike lanes: costs of pairs of neighbours. FIFOs count
+as shallow as they can be, in shift registers or in block RAM, whichever is cheaper: deeper ones come on top, and are
+known only when a design's schedule is.
+
+Lagrangian duality decides most cases: for weights w >= 0 with sum 1 over resources measured as fractions of the budget,
+no design uses less than the cheapest one under w, so a value above 1 proves that T is infeasible; and the cheapest
+designs themselves are often feasible. Networks are nearly chains, so dynamic programming over the lanes of the tensors
+alive finds that design (tables that would grow beyond CAP are cut by forgetting lanes, which keeps a bound a bound).
+Multiplicative updates move w towards what is short (Arora, Hazan, Kale 2012). What weights leave undecided, a
+depth-first search does, with the tables of several weights as bounds. All of it is in ``kernel.cpp``.
 """
 
 from __future__ import annotations
 
+import ctypes
+import weakref
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.board import KINDS, Resources
-from flow.design import Option
+from flow import blocks, elaborate, native
+from flow.blocks import stream
+from flow.blocks.control import control
+from flow.blocks.pareto import Options, collected
+from flow.board import KINDS, Board, Resources
+from flow.cost import laws
+from flow.design import Folding, Option, process_cycles
+from flow.fixed import IntArray, Quant
+from flow.ir.graph import Graph
 
 Floats = NDArray[np.float64]
+CAP = 4096  # entries of a table
+ROUNDS = 40  # updates of the weights
+NODES = 20_000  # of the depth-first search
+SOURCE, EDGE_LAST, EDGE_KEEP, JOIN_LAST, JOIN_KEEP, STAGE, DROP, EDGE_FREE, JOIN_FREE = range(9)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    lib = native.library("mapping/kernel.cpp")
+    for name in ("layer", "joint", "problem"):
+        getattr(lib, f"flow_map_{name}").restype = ctypes.c_void_p
+    for name in ("floor", "next"):
+        getattr(lib, f"flow_map_{name}").restype = ctypes.c_int64
+    return lib
+
+
+def _pointer(a: NDArray[Any]) -> ctypes.c_void_p:
+    return a.ctypes.data_as(ctypes.c_void_p)
+
+
+class _Handle:
+    """Something that lives in the kernel until nobody needs it."""
+
+    def __init__(self, kind: str, *arguments: object) -> None:
+        self.pointer = ctypes.c_void_p(getattr(_library(), f"flow_map_{kind}")(*arguments))
+        weakref.finalize(self, getattr(_library(), f"flow_map_{kind}_free"), self.pointer)
 
 
 @dataclass(frozen=True, eq=False)
-class Stages:
-    """Options of all stages as arrays: cycles ascending, resources as fractions of the budget."""
+class Table:
+    """A layer's options in the kernel, by the lanes of the beats they take and give."""
 
-    options: tuple[tuple[Option, ...], ...]
-    cycles: tuple[NDArray[np.int64], ...]
-    fractions: tuple[Floats, ...]
-    kinds: tuple[str, ...]
+    options: Options
+    takes: tuple[int, ...]
+    gives: tuple[int, ...]
+    handle: _Handle = field(repr=False)
+
+
+@lru_cache(maxsize=4096)
+def table(options: Options) -> Table:
+    """Options objects are remembered by their blocks, so this one is too."""
+    takes, into = np.unique(options.numbers[:, 2], return_inverse=True)
+    gives, out_of = np.unique(options.numbers[:, 0], return_inverse=True)
+    arrays = (options.cycles, options.resources, into, out_of, options.inner)
+    columns = [np.ascontiguousarray(a, np.int64) for a in arrays]
+    counts = (ctypes.c_int64(n) for n in (len(options), len(takes), len(gives)))
+    handle = _Handle("layer", *counts, *(_pointer(a) for a in columns))
+    return Table(options, tuple(takes.tolist()), tuple(gives.tolist()), handle)
+
+
+@lru_cache(maxsize=4096)
+def _joint(gives: tuple[int, ...], takes: tuple[int, ...], bits: int) -> tuple[_Handle, frozenset[int]]:
+    """What joins beats of ``gives`` lanes to beats of ``takes`` lanes; and the widths of its streams."""
+    pairs = [(a, b) for a in gives for b in takes]
+    gear = [Resources() if a == b else stream.gearbox_cost(a, b, bits) for a, b in pairs]
+    near, far = [a * bits for a, _ in pairs], [b * bits if a != b else 0 for a, b in pairs]
+    arrays = [np.array(x, np.int64) for x in (gear, near, far)]
+    counts = ctypes.c_int64(len(gives)), ctypes.c_int64(len(takes))
+    return _Handle("joint", *counts, *(_pointer(a) for a in arrays)), frozenset(near + far)
+
+
+@cache
+def _fifo(bits: int) -> tuple[int, ...]:
+    """A stream as shallow as can be: in shift registers, and in block RAM."""
+    block = next(d for d in range(2, 1 << 20) if laws.fifo_in_bram(d, bits))
+    return bits, *laws.fifo(2, bits), *laws.fifo(block, bits)
+
+
+@lru_cache(maxsize=1024)
+def _end(quant: Quant, elements: int, writes: bool) -> Table:
+    """An AXI end as a stage: a folding a width. ``writes``: it feeds the network."""
+    slot, found = stream.slot_bits(quant), []
+    for width in elaborate.AXIS_WIDTHS:
+        if width >= max(slot, elaborate.LEAST_AXIS):
+            p = (stream.from_axis if writes else stream.to_axis)(quant, elements, width)
+            lanes = width // slot
+            folding = Folding(pe=lanes if writes else 1, lanes=1 if writes else lanes)
+            found.append(Option(folding, process_cycles(p.iterations, p.depth) + 1, p.resources))
+    return table(collected(found))
+
+
+class _Program:
+    """Steps of the dynamic programming; ``alive`` are the table's axes."""
+
+    def __init__(self, reads: Counter[str]) -> None:
+        self.left = Counter(reads)
+        self.alive: list[tuple[str, int]] = []
+        self.steps: list[tuple[int, int, int, int, int, int]] = []
+
+    def _sizes(self, at: int, end: int) -> tuple[int, int, int]:
+        dims = [n for _, n in self.alive]
+        return int(np.prod(dims[:at])), dims[at], int(np.prod(dims[at + 1 : end]))
+
+    def source(self, stage: int, tensor: str, gives: int) -> None:
+        self.steps.append((SOURCE, stage, 1, 0, 1, gives))
+        self.alive = [(tensor, gives)]
+
+    def read(self, joint: int, tensor: str, takes: int, joined: bool) -> None:
+        """A stage's input; ``joined``: not its first, so the axis of what it takes is the last one already."""
+        self.left[tensor] -= 1
+        end = len(self.alive) - joined
+        at = next((i for i, (t, _) in enumerate(self.alive) if t == tensor), None)
+        if at is None:
+            rest = int(np.prod([n for _, n in self.alive[:end]]))
+            self.steps.append((JOIN_FREE if joined else EDGE_FREE, joint, rest, 0, 1, takes))
+        else:
+            last = self.left[tensor] == 0
+            op = (JOIN_LAST if last else JOIN_KEEP) if joined else (EDGE_LAST if last else EDGE_KEEP)
+            self.steps.append((op, joint, *self._sizes(at, end), takes))
+            if last:
+                del self.alive[at]
+        if not joined:
+            self.alive.append(("", takes))
+        self._cut()
+
+    def stage(self, stage: int, tensor: str, gives: int) -> None:
+        outer, takes, _ = self._sizes(len(self.alive) - 1, len(self.alive))
+        self.steps.append((STAGE, stage, outer, takes, 1, gives))
+        self.alive[-1] = (tensor, gives)
+        self._cut()
+
+    def _cut(self) -> None:
+        """Forget lanes of the longest axis while the table is too large."""
+        while np.prod([n for _, n in self.alive]) > CAP and len(self.alive) > 1:
+            at = max(range(len(self.alive) - 1), key=lambda i: self.alive[i][1])
+            self.steps.append((DROP, 0, *self._sizes(at, len(self.alive)), 1))
+            del self.alive[at]
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """A feasible choice (index per stage), or proof that there is none (``proved``), or neither."""
+class Problem:
+    """A network's stages, its AXI ends first and last, and what joins them. ``tables``: one a stage."""
 
-    choice: tuple[int, ...] | None
-    proved: bool
-    weights: Floats  # what was short: one weight per resource kind
+    tables: tuple[Table, ...]
+    handle: _Handle = field(repr=False)
+    parts: tuple[_Handle, ...] = field(repr=False)  # kept alive
 
+    def options(self, picks: Sequence[int]) -> list[Option]:
+        """The picked options of the network's nodes."""
+        return [t.options[k] for t, k in zip(self.tables[1:-1], picks[1:-1], strict=True)]
 
-def stages(options: Sequence[tuple[Option, ...]], budget: Resources) -> Stages:
-    """Drop options that alone exceed the budget; a stage left empty stays with an empty array."""
-    kept, cycles, fractions = [], [], []
-    limit = np.array(budget.tuple, float)
-    for opts in options:
-        table = np.array([o.resources.tuple for o in opts], float).reshape(-1, len(KINDS))
-        good = np.all(table <= limit, axis=1)
-        table = table[good] / np.maximum(limit, 1)
-        chosen = tuple(o for o, ok in zip(opts, good.tolist(), strict=True) if ok)
-        kept.append(chosen)
-        cycles.append(np.array([o.cycles for o in chosen], np.int64))
-        fractions.append(table)
-    return Stages(tuple(kept), tuple(cycles), tuple(fractions), KINDS)
+    def floor(self, low: int, budget: Floats, weights: Floats) -> int | None:
+        """Smallest interval of at least ``low`` that is not proved infeasible; None: none is left.
 
+        ``weights`` becomes what proved the last one infeasible.
+        """
+        found = _library().flow_map_floor(
+            self.handle.pointer, ctypes.c_int64(low), _pointer(budget), ROUNDS, _pointer(weights)
+        )
+        return None if found < 0 else int(found)
 
-def choose(s: Stages, interval: int, rounds: int = 60) -> Answer:
-    """Decide whether the stages fit at ``interval``."""
-    counts = [int(np.searchsorted(c, interval, "right")) for c in s.cycles]
-    weights = np.full(len(s.kinds), 1.0 / len(s.kinds))
-    if min(counts) == 0:
-        return Answer(None, True, weights)
-    tables = [f[:n] for f, n in zip(s.fractions, counts, strict=True)]
-    best: tuple[float, list[int]] | None = None
-    for k in range(rounds):
-        picks = [int(np.argmin(t @ weights)) for t in tables]
-        total = np.sum([t[i] for t, i in zip(tables, picks, strict=True)], axis=0)
-        over = float(total.max())
-        if best is None or over < best[0]:
-            best = (over, picks)
-        if over <= 1:
-            return Answer(tuple(picks), False, weights)
-        # The small allowance keeps rounding from proving something false.
-        if float(total @ weights) > 1 + 1e-9:
-            return Answer(None, True, weights)
-        weights = weights * np.exp((total - 1) * (2.0 / (1 + k / 8)))
-        weights /= weights.sum()
-    assert best is not None
-    repaired = repair(tables, best[1])
-    return Answer(tuple(repaired) if repaired else None, False, weights)
+    def fit(self, interval: int, budget: Floats, weights: Floats, nodes: int = NODES) -> tuple[int, list[int]]:
+        """1 and picks that fit as far as costs are known here, 0: proved that nothing fits, or -1: neither."""
+        picks = np.zeros(len(self.tables), np.int32)
+        state = _library().flow_map_fit(
+            self.handle.pointer, ctypes.c_int64(interval), _pointer(budget), ROUNDS, ctypes.c_int64(nodes),
+            _pointer(weights), _pointer(picks),
+        )  # fmt: skip
+        return state, picks.tolist()
 
+    def cheapest(self, interval: int, budget: Floats, weights: Floats) -> list[int] | None:
+        """Picks of least weighted cost, if they fit."""
+        picks = np.zeros(len(self.tables), np.int32)
+        fits = _library().flow_map_cheapest(
+            self.handle.pointer, ctypes.c_int64(interval), _pointer(budget), _pointer(weights), _pointer(picks)
+        )
+        return picks.tolist() if fits else None
 
-def repair(tables: list[Floats], picks: list[int], steps: int = 400) -> list[int] | None:
-    """Local search: change one stage at a time, to the smallest overuse, until everything fits or nothing helps."""
-    picks = list(picks)
-    total = np.sum([t[i] for t, i in zip(tables, picks, strict=True)], axis=0)
-    for _ in range(steps):
-        if total.max() <= 1:
-            return picks
-        best = (overuse(total), -1, -1)
-        for stage, table in enumerate(tables):
-            trial = total - table[picks[stage]] + table
-            scores = np.maximum(trial - 1, 0).sum(1)
-            option = int(np.argmin(scores))
-            if scores[option] < best[0] - 1e-12:
-                best = (float(scores[option]), stage, option)
-        if best[1] < 0:
-            return None
-        total = total - tables[best[1]][picks[best[1]]] + tables[best[1]][best[2]]
-        picks[best[1]] = best[2]
-    return None
+    def cost(self, interval: int, budget: Floats, weights: Floats, picks: Sequence[int]) -> Floats:
+        """What the picks cost as far as costs are known here."""
+        chosen, total = np.array(picks, np.int32), np.zeros(len(KINDS))
+        _library().flow_map_cost(
+            self.handle.pointer, ctypes.c_int64(interval), _pointer(budget), _pointer(weights), _pointer(chosen),
+            _pointer(total),
+        )  # fmt: skip
+        return total
+
+    def next(self, interval: int) -> int | None:
+        """The smallest interval of at least ``interval`` that some option has."""
+        found = int(_library().flow_map_next(self.handle.pointer, ctypes.c_int64(interval)))
+        return found if found < np.iinfo(np.int64).max else None
 
 
-def overuse(total: Floats) -> float:
-    return float(np.maximum(total - 1, 0).sum())
+def even() -> Floats:
+    """Equal weights."""
+    return np.full(len(KINDS), 1.0 / len(KINDS))
 
 
-def cheapest(s: Stages, interval: int) -> tuple[int, ...] | None:
-    """The choice of least summed fractions at ``interval``, if it fits."""
-    counts = [int(np.searchsorted(c, interval, "right")) for c in s.cycles]
-    if min(counts) == 0:
-        return None
-    tables = [f[:n] for f, n in zip(s.fractions, counts, strict=True)]
-    picks = [int(np.argmin(t.sum(1))) for t in tables]
-    total = np.sum([t[i] for t, i in zip(tables, picks, strict=True)], axis=0)
-    return tuple(picks) if total.max() <= 1 else None
+def problem(graph: Graph, board: Board) -> Problem:
+    """Raises UnsupportedError when no block serves a node."""
+    reads = Counter(t for node in graph.nodes for t in node.inputs) + Counter([graph.output])
+    program = _Program(reads)
+    ends = {t: graph.tensors[t] for t in ("input", graph.output)}
+    stages = [_end(ends["input"].quant, elaborate.size(graph, "input"), True)]
+    made = {"input": 0}
+    joints: list[tuple[_Handle, frozenset[int]]] = []
+    pairs: list[tuple[int, int]] = []
+    program.source(0, "input", len(stages[0].gives))
+
+    def connect(tensor: str, takes: tuple[int, ...], joined: bool) -> None:
+        giver = stages[made[tensor]]
+        program.read(len(joints), tensor, len(takes), joined)
+        joints.append(_joint(giver.gives, takes, graph.tensors[tensor].quant.bits))
+        pairs.append((made[tensor], len(stages)))
+
+    for node in graph.nodes:
+        t = table(blocks.options(graph, node, board))
+        for k, tensor in enumerate(node.inputs):
+            connect(tensor, t.takes, k > 0)
+        program.stage(len(stages), node.id, len(t.gives))
+        made[node.id] = len(stages)
+        stages.append(t)
+    last = _end(ends[graph.output].quant, elaborate.size(graph, graph.output), False)
+    connect(graph.output, last.takes, False)
+    program.stage(len(stages), "", 1)
+    stages.append(last)
+    names = ["input", *(n.id for n in graph.nodes), ""]
+    return _problem(stages, _forks(graph, names, stages, reads), joints, pairs, program)
+
+
+def _forks(graph: Graph, names: list[str], stages: list[Table], reads: Counter[str]) -> list[tuple[int, ...]]:
+    """For each stage and width it gives: cost of the forks behind it, their streams, bits of a beat."""
+    rows = []
+    for name, t in zip(names, stages, strict=True):
+        more = max(0, reads[name] - 1)
+        bits = graph.tensors[name].quant.bits if name else 0
+        for lanes in t.gives:
+            cost = (control(1) + laws.register(lanes * bits)).times(more) if more else Resources()
+            rows.append((*cost, more, lanes * bits if more else 0))
+    return rows
+
+
+def _problem(
+    stages: list[Table], forks: list[tuple[int, ...]], joints: list[tuple[_Handle, frozenset[int]]],
+    pairs: list[tuple[int, int]], program: _Program,
+) -> Problem:  # fmt: skip
+    widths = {row[-1] for row in forks} | {w for _, found in joints for w in found}
+    widths |= {w for t in stages for w in _inner(t.options)}
+    fifos = [_fifo(w) for w in sorted(widths - {0})]
+    handles = [t.handle for t in stages], [h for h, _ in joints]
+    pointers = [(ctypes.c_void_p * len(h))(*(x.pointer for x in h)) for h in handles]
+    arrays = [np.array(x, np.int64) for x in (forks, pairs, program.steps, fifos, control(2))]
+    n = [ctypes.c_int64(len(x)) for x in (stages, joints, program.steps, fifos)]
+    p = [_pointer(a) for a in arrays]
+    handle = _Handle("problem", n[0], pointers[0], p[0], n[1], pointers[1], p[1], n[2], p[2], n[3], p[3], p[4])
+    return Problem(tuple(stages), handle, (*handles[0], *handles[1]))
+
+
+@lru_cache(maxsize=4096)
+def _inner(options: Options) -> frozenset[int]:
+    return frozenset(np.unique(options.inner).tolist())
+
+
+def limits(budget: Resources, reserve: Floats | IntArray | None = None) -> Floats:
+    """A budget for the kernel, less a reserve."""
+    return np.array(budget, np.float64) - (0 if reserve is None else np.asarray(reserve, np.float64))

@@ -1,0 +1,587 @@
+// One option a stage, with what joins the stages, within a budget (flow/mapping/choose.py states the problem).
+//
+// A cost has five kinds. Given a weight for each, the cheapest design is found by dynamic programming over the lanes of
+// the tensors that are alive: a table has one axis a tensor, `program` says how it grows and shrinks. The same tables
+// bound what is left to choose in a depth-first search.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace {
+
+typedef int64_t i64;
+typedef std::vector<double> Table;
+const int KINDS = 5;
+const double NEVER = 1e30;
+const double CLOSE = 1e-9; // keeps rounding from proving something false
+
+struct Cost {
+    double of[KINDS];
+    double dot(const double *w) const {
+        double s = 0;
+        for (int k = 0; k < KINDS; ++k) s += w[k] * of[k];
+        return s;
+    }
+    bool within(const double *limit) const {
+        for (int k = 0; k < KINDS; ++k) if (of[k] > limit[k]) return false;
+        return true;
+    }
+};
+
+// Foldings of a layer. From `expiry` cycles on another one of the same labels is as good.
+struct Layer {
+    int ins, outs;
+    std::vector<i64> cycles, expiry;
+    std::vector<Cost> cost;
+    std::vector<int> inner, label; // inner: bits a beat of the stage's own stream; label: in * outs + out
+};
+
+// What joins a tensor's producer to a reader: a stream, or two with a converter between them.
+struct Joint {
+    int to;
+    std::vector<Cost> gear;
+    std::vector<int> near, far; // bits a beat; far 0: no converter
+};
+
+struct Fifo {
+    int bits;
+    Cost small, block; // in shift registers, in block RAM, as shallow as can be
+};
+
+enum Op { SOURCE, EDGE_LAST, EDGE_KEEP, JOIN_LAST, JOIN_KEEP, STAGE, DROP, EDGE_FREE, JOIN_FREE };
+
+struct Step {
+    i64 op, what, outer, axis, inner, last; // sizes of the table before the step around the axis it works on
+};
+
+struct Problem {
+    std::vector<const Layer *> stages;
+    std::vector<std::vector<Cost> > forks; // per stage and output label
+    std::vector<std::vector<std::pair<int, int> > > fork_fifos; // how many streams of how many bits
+    std::vector<const Joint *> joints;
+    std::vector<std::pair<int, int> > ends; // of each joint: stage that gives, stage that takes
+    std::vector<Step> steps;
+    std::vector<Fifo> fifos;
+    std::vector<int> fifo_at; // bits -> index
+    Cost fixed;
+    Problem() : fixed() {}
+};
+
+// Everything under one vector of weights.
+struct Priced {
+    std::vector<double> fifo;                    // by index
+    std::vector<std::vector<double> > joint;     // per joint: from * to
+    std::vector<std::vector<double> > option;    // per stage, options that are allowed
+    std::vector<std::vector<double> > best;      // per stage and label
+    std::vector<std::vector<int> > which;
+    std::vector<std::vector<double> > free;      // per joint: least over `from`
+    std::vector<Table> table;                    // after each step
+    double value;
+};
+
+class Solver {
+  public:
+    Solver(const Problem &p, i64 interval, const double *budget) : p_(p), interval_(interval) {
+        for (int k = 0; k < KINDS; ++k) {
+            budget_[k] = budget[k] - p.fixed.of[k];
+            scale_[k] = 1.0 / std::max(budget_[k], 1.0);
+        }
+        empty_ = false;
+        for (int k = 0; k < KINDS; ++k) if (budget_[k] < 0) empty_ = true;
+        active_.resize(p.stages.size());
+        for (size_t s = 0; s < p.stages.size(); ++s) {
+            const Layer &layer = *p.stages[s];
+            for (size_t o = 0; o < layer.cycles.size(); ++o)
+                if (layer.cycles[o] <= interval && interval < layer.expiry[o] && layer.cost[o].within(budget_)) active_[s].push_back(int(o));
+            if (active_[s].empty()) empty_ = true;
+        }
+    }
+    bool empty() const { return empty_; }
+
+    void price(const double *share, Priced &out) const {
+        double w[KINDS];
+        for (int k = 0; k < KINDS; ++k) w[k] = share[k] * scale_[k];
+        out.fifo.resize(p_.fifos.size());
+        for (size_t i = 0; i < p_.fifos.size(); ++i) out.fifo[i] = fifo(p_.fifos[i], w);
+        out.joint.resize(p_.joints.size());
+        for (size_t j = 0; j < p_.joints.size(); ++j) {
+            const Joint &e = *p_.joints[j];
+            std::vector<double> &t = out.joint[j];
+            t.resize(e.gear.size());
+            for (size_t i = 0; i < t.size(); ++i)
+                t[i] = e.gear[i].dot(w) + out.fifo[at(e.near[i])] + (e.far[i] ? out.fifo[at(e.far[i])] : 0);
+        }
+        out.best.resize(p_.stages.size());
+        out.which.resize(p_.stages.size());
+        out.option.resize(p_.stages.size());
+        for (size_t s = 0; s < p_.stages.size(); ++s) {
+            const Layer &layer = *p_.stages[s];
+            const size_t labels = size_t(layer.ins) * layer.outs;
+            out.best[s].assign(labels, NEVER);
+            out.which[s].assign(labels, -1);
+            out.option[s].resize(active_[s].size());
+            for (size_t i = 0; i < active_[s].size(); ++i) {
+                const int o = active_[s][i], l = layer.label[o];
+                double c = layer.cost[o].dot(w) + p_.forks[s][l % layer.outs].dot(w);
+                if (layer.inner[o]) c += out.fifo[at(layer.inner[o])];
+                const std::pair<int, int> more = p_.fork_fifos[s][l % layer.outs];
+                if (more.first) c += more.first * out.fifo[at(more.second)];
+                out.option[s][i] = c;
+                if (c < out.best[s][l]) out.best[s][l] = c, out.which[s][l] = o;
+            }
+        }
+        fill(out);
+    }
+
+    // The design that the tables' minima stand for: an option (index of the layer) a stage.
+    void trace(const Priced &v, int *picks) const {
+        size_t i = std::min_element(v.table.back().begin(), v.table.back().end()) - v.table.back().begin();
+        for (size_t s = p_.steps.size(); s-- > 0;) i = back(s, i, v, picks);
+    }
+
+    // Cost of a design, its streams of the kind that the weights prefer.
+    Cost cost(const double *share, const int *picks) const {
+        double w[KINDS];
+        for (int k = 0; k < KINDS; ++k) w[k] = share[k] * scale_[k];
+        Cost total = Cost();
+        for (size_t s = 0; s < p_.stages.size(); ++s) {
+            const Layer &layer = *p_.stages[s];
+            const int label = layer.label[picks[s]] % layer.outs;
+            add(total, layer.cost[picks[s]]);
+            add(total, p_.forks[s][label]);
+            if (layer.inner[picks[s]]) add_fifo(total, layer.inner[picks[s]], w);
+            if (p_.fork_fifos[s][label].first) add_fifo(total, p_.fork_fifos[s][label].second, w, p_.fork_fifos[s][label].first);
+        }
+        for (size_t j = 0; j < p_.joints.size(); ++j) {
+            const Layer &from = *p_.stages[p_.ends[j].first], &to = *p_.stages[p_.ends[j].second];
+            const Joint &e = *p_.joints[j];
+            const int i = from.label[picks[p_.ends[j].first]] % from.outs * e.to + to.label[picks[p_.ends[j].second]] / to.outs;
+            add(total, e.gear[i]);
+            add_fifo(total, e.near[i], w);
+            if (e.far[i]) add_fifo(total, e.far[i], w);
+        }
+        return total;
+    }
+
+    const double *budget() const { return budget_; }
+    const double *scale() const { return scale_; }
+    const std::vector<std::vector<int> > &active() const { return active_; }
+    const Problem &problem() const { return p_; }
+
+  private:
+    int at(int bits) const { return p_.fifo_at[bits]; }
+    double fifo(const Fifo &f, const double *w) const {
+        const bool block = f.block.within(budget_);
+        return std::min(f.small.dot(w), block ? f.block.dot(w) : NEVER);
+    }
+    void add_fifo(Cost &total, int bits, const double *w, int count = 1) const {
+        const Fifo &f = p_.fifos[at(bits)];
+        add(total, f.block.within(budget_) && f.block.dot(w) < f.small.dot(w) ? f.block : f.small, count);
+    }
+    static void add(Cost &a, const Cost &b, double n = 1) {
+        for (int k = 0; k < KINDS; ++k) a.of[k] += n * b.of[k];
+    }
+
+    void fill(Priced &v) const {
+        v.table.resize(p_.steps.size());
+        v.free.resize(p_.joints.size());
+        for (size_t s = 0; s < p_.steps.size(); ++s) {
+            const Step &t = p_.steps[s];
+            const double *old = s ? v.table[s - 1].data() : nullptr;
+            Table &now = v.table[s];
+            const i64 O = t.outer, A = t.axis, I = t.inner, B = t.last;
+            switch (t.op) {
+            case SOURCE: now = v.best[t.what]; break;
+            case EDGE_LAST: {
+                const double *e = v.joint[t.what].data();
+                now.assign(O * I * B, NEVER);
+                for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i) {
+                    const double x = old[(o * A + a) * I + i];
+                    if (x >= NEVER) continue;
+                    double *y = &now[(o * I + i) * B];
+                    for (i64 b = 0; b < B; ++b) y[b] = std::min(y[b], x + e[a * B + b]);
+                }
+                break;
+            }
+            case EDGE_KEEP: {
+                const double *e = v.joint[t.what].data();
+                now.resize(O * A * I * B);
+                for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) now[n * B + b] = old[n] + e[n / I % A * B + b];
+                break;
+            }
+            case JOIN_LAST: {
+                const double *e = v.joint[t.what].data();
+                now.assign(O * I * B, NEVER);
+                for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i) for (i64 b = 0; b < B; ++b) {
+                    double &y = now[(o * I + i) * B + b];
+                    y = std::min(y, old[((o * A + a) * I + i) * B + b] + e[a * B + b]);
+                }
+                break;
+            }
+            case JOIN_KEEP: {
+                const double *e = v.joint[t.what].data();
+                now.resize(O * A * I * B);
+                for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) now[n * B + b] = old[n * B + b] + e[n / I % A * B + b];
+                break;
+            }
+            case STAGE: {
+                const double *m = v.best[t.what].data();
+                now.assign(O * B, NEVER);
+                for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) {
+                    const double x = old[o * A + a];
+                    if (x >= NEVER) continue;
+                    double *y = &now[o * B];
+                    for (i64 b = 0; b < B; ++b) y[b] = std::min(y[b], x + m[a * B + b]);
+                }
+                break;
+            }
+            case DROP:
+                now.assign(O * I, NEVER);
+                for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i)
+                    now[o * I + i] = std::min(now[o * I + i], old[(o * A + a) * I + i]);
+                break;
+            case EDGE_FREE: case JOIN_FREE: {
+                const std::vector<double> &e = v.joint[t.what];
+                std::vector<double> &f = v.free[t.what];
+                f.assign(B, NEVER);
+                for (size_t i = 0; i < e.size(); ++i) f[i % B] = std::min(f[i % B], e[i]);
+                now.resize(O * B);
+                for (i64 o = 0; o < O; ++o) for (i64 b = 0; b < B; ++b) now[o * B + b] = (t.op == EDGE_FREE ? old[o] : old[o * B + b]) + f[b];
+            }
+            }
+        }
+        v.value = *std::min_element(v.table.back().begin(), v.table.back().end());
+    }
+
+    // The table entry before step `s` that entry `n` after it came from.
+    size_t back(size_t s, size_t n, const Priced &v, int *picks) const {
+        const Step &t = p_.steps[s];
+        const size_t A = t.axis, I = t.inner, B = t.last;
+        const Table *old = s ? &v.table[s - 1] : nullptr;
+        size_t from = 0, best = 0;
+        double least = std::numeric_limits<double>::infinity();
+        switch (t.op) {
+        case SOURCE: picks[t.what] = v.which[t.what][n]; return 0;
+        case STAGE: {
+            const size_t b = n % B, o = n / B;
+            for (size_t a = 0; a < A; ++a) {
+                const double c = (*old)[o * A + a] + v.best[t.what][a * B + b];
+                if (c < least) least = c, best = a;
+            }
+            picks[t.what] = v.which[t.what][best * B + b];
+            return o * A + best;
+        }
+        case EDGE_LAST: case JOIN_LAST: {
+            const size_t b = n % B, i = n / B % I, o = n / B / I;
+            for (size_t a = 0; a < A; ++a) {
+                const size_t k = t.op == EDGE_LAST ? (o * A + a) * I + i : ((o * A + a) * I + i) * B + b;
+                const double c = (*old)[k] + v.joint[t.what][a * B + b];
+                if (c < least) least = c, from = k;
+            }
+            return from;
+        }
+        case DROP:
+            for (size_t a = 0; a < A; ++a) {
+                const size_t k = (n / I * A + a) * I + n % I;
+                if ((*old)[k] < least) least = (*old)[k], from = k;
+            }
+            return from;
+        case EDGE_KEEP: case EDGE_FREE: return n / B;
+        default: return n;
+        }
+    }
+
+    const Problem &p_;
+    i64 interval_;
+    double budget_[KINDS], scale_[KINDS];
+    bool empty_;
+    std::vector<std::vector<int> > active_;
+};
+
+// Depth-first search through the steps backwards; a branch ends where some weights prove that it cannot fit.
+class Search {
+  public:
+    Search(const Solver &s, const double *shares, int count, i64 nodes) : s_(s), nodes_(nodes), priced_(count) {
+        for (int k = 0; k < count; ++k) s.price(shares + k * KINDS, priced_[k]);
+        picks_.resize(s.problem().stages.size());
+    }
+    // 1: picks hold a design that no weights exclude; 0: there is none; -1: out of nodes.
+    int run(int *picks) {
+        const Table &end = priced_[0].table.back();
+        std::vector<double> acc(priced_.size(), 0.0);
+        int found = 0;
+        for (size_t i = 0; i < end.size() && found == 0; ++i) found = visit(s_.problem().steps.size(), i, acc);
+        if (found == 1) std::copy(picks_.begin(), picks_.end(), picks);
+        return found;
+    }
+
+  private:
+    struct Branch {
+        double bound;
+        size_t from;
+        int option, pick;
+        bool operator<(const Branch &other) const { return bound < other.bound; }
+    };
+    double bound(size_t steps, size_t i, const std::vector<double> &acc) const {
+        double most = 0;
+        for (size_t k = 0; k < priced_.size(); ++k) most = std::max(most, acc[k] + (steps ? priced_[k].table[steps - 1][i] : 0));
+        return most;
+    }
+    int visit(size_t steps, size_t n, const std::vector<double> &acc) {
+        if (bound(steps, n, acc) > 1 + CLOSE) return 0;
+        if (steps == 0) return 1;
+        if (nodes_-- <= 0) return -1;
+        const size_t s = steps - 1;
+        const Step &t = s_.problem().steps[s];
+        const size_t A = t.axis, I = t.inner, B = t.last;
+        std::vector<Branch> next;
+        std::vector<double> cost(priced_.size());
+        switch (t.op) {
+        case SOURCE: case STAGE: {
+            const Layer &layer = *s_.problem().stages[t.what];
+            const std::vector<int> &active = s_.active()[t.what];
+            for (size_t i = 0; i < active.size(); ++i) {
+                const int l = layer.label[active[i]];
+                if (size_t(l % layer.outs) != n % B) continue;
+                const size_t from = t.op == STAGE ? n / B * A + l / layer.outs : 0;
+                for (size_t k = 0; k < cost.size(); ++k) cost[k] = acc[k] + priced_[k].option[t.what][i];
+                push(next, s, from, int(i), active[i], cost);
+            }
+            break;
+        }
+        case EDGE_LAST: case JOIN_LAST: {
+            const size_t b = n % B, i = n / B % I, o = n / B / I;
+            for (size_t a = 0; a < A; ++a) {
+                const size_t k = (o * A + a) * I + i;
+                for (size_t q = 0; q < cost.size(); ++q) cost[q] = acc[q] + priced_[q].joint[t.what][a * B + b];
+                push(next, s, t.op == EDGE_LAST ? k : k * B + b, int(a * B + b), -1, cost);
+            }
+            break;
+        }
+        case EDGE_KEEP: case JOIN_KEEP: {
+            const size_t e = n / B / I % A * B + n % B;
+            for (size_t q = 0; q < cost.size(); ++q) cost[q] = acc[q] + priced_[q].joint[t.what][e];
+            push(next, s, t.op == EDGE_KEEP ? n / B : n, int(e), -1, cost);
+            break;
+        }
+        case DROP:
+            for (size_t a = 0; a < A; ++a) push(next, s, (n / I * A + a) * I + n % I, -1, -1, acc);
+            break;
+        default:
+            for (size_t q = 0; q < cost.size(); ++q) cost[q] = acc[q] + priced_[q].free[t.what][n % B];
+            push(next, s, t.op == EDGE_FREE ? n / B : n, -2, -1, cost);
+        }
+        std::sort(next.begin(), next.end());
+        for (const Branch &b : next) {
+            std::vector<double> sum(acc);
+            if (t.op == SOURCE || t.op == STAGE) {
+                for (size_t k = 0; k < sum.size(); ++k) sum[k] += priced_[k].option[t.what][b.option];
+                picks_[t.what] = b.pick;
+            } else if (b.option >= 0) {
+                for (size_t k = 0; k < sum.size(); ++k) sum[k] += priced_[k].joint[t.what][b.option];
+            } else if (b.option == -2) {
+                for (size_t k = 0; k < sum.size(); ++k) sum[k] += priced_[k].free[t.what][n % B];
+            }
+            const int found = visit(s, b.from, sum);
+            if (found) return found;
+        }
+        return 0;
+    }
+    void push(std::vector<Branch> &next, size_t s, size_t from, int option, int pick, const std::vector<double> &acc) const {
+        const Branch b = {bound(s, from, acc), from, option, pick};
+        if (b.bound <= 1 + CLOSE) next.push_back(b);
+    }
+
+    const Solver &s_;
+    i64 nodes_;
+    std::vector<Priced> priced_;
+    std::vector<int> picks_;
+};
+
+// Moves weights towards what is short. 1: picks fit as far as costs are known here; 0: proved that nothing fits; -1: neither.
+int balance(const Solver &s, int rounds, double *share, int *picks, double *kept, int keep, int *kept_count) {
+    if (s.empty()) return 0;
+    Priced v;
+    double highest = 0;
+    for (int k = 0; k < rounds; ++k) {
+        s.price(share, v);
+        if (v.value > 1 + CLOSE) return 0;
+        s.trace(v, picks);
+        const Cost total = s.cost(share, picks);
+        double over = 0, sum = 0, norm = 0;
+        for (int r = 0; r < KINDS; ++r) over = std::max(over, total.of[r] * s.scale()[r] - (s.budget()[r] <= 0 ? 0 : 1));
+        if (over <= 0) return 1;
+        if (kept && v.value > highest) { // the weights that prove most so far
+            highest = v.value;
+            const int slot = *kept_count < keep ? (*kept_count)++ : keep - 1;
+            std::copy(share, share + KINDS, kept + slot * KINDS);
+        }
+        for (int r = 0; r < KINDS; ++r) norm = std::max(norm, std::fabs(total.of[r] * s.scale()[r] - 1));
+        const double step = std::min(2.0, 1.5 / norm) / (1 + k / 6.0);
+        for (int r = 0; r < KINDS; ++r) sum += share[r] *= std::exp((total.of[r] * s.scale()[r] - 1) * step);
+        for (int r = 0; r < KINDS; ++r) share[r] = std::max(share[r] / sum, 1e-7);
+        sum = 0;
+        for (int r = 0; r < KINDS; ++r) sum += share[r];
+        for (int r = 0; r < KINDS; ++r) share[r] /= sum;
+    }
+    return -1;
+}
+
+i64 next_candidate(const Problem &p, i64 interval) {
+    i64 found = std::numeric_limits<i64>::max();
+    for (const Layer *layer : p.stages) for (i64 c : layer->cycles) if (c >= interval) found = std::min(found, c);
+    return found;
+}
+
+} // namespace
+
+extern "C" {
+
+// cost, inner: a row an option; in, out: labels.
+void *flow_map_layer(int64_t n, int64_t ins, int64_t outs, const int64_t *cycles, const int64_t *cost, const int64_t *in, const int64_t *out,
+                     const int64_t *inner) {
+    Layer *layer = new Layer();
+    layer->ins = int(ins);
+    layer->outs = int(outs);
+    for (i64 i = 0; i < n; ++i) {
+        Cost c;
+        for (int k = 0; k < KINDS; ++k) c.of[k] = double(cost[i * KINDS + k]);
+        layer->cycles.push_back(cycles[i]);
+        layer->cost.push_back(c);
+        layer->inner.push_back(int(inner[i]));
+        layer->label.push_back(int(in[i] * outs + out[i]));
+    }
+    layer->expiry.assign(n, std::numeric_limits<i64>::max());
+    std::vector<std::vector<int> > groups(ins * outs);
+    for (i64 i = 0; i < n; ++i) groups[layer->label[i]].push_back(int(i));
+    for (const std::vector<int> &group : groups)
+        for (int a : group)
+            for (int b : group)
+                if (layer->cycles[b] > layer->cycles[a] && layer->cycles[b] < layer->expiry[a] && layer->inner[b] <= layer->inner[a] &&
+                    layer->cost[b].within(layer->cost[a].of))
+                    layer->expiry[a] = layer->cycles[b];
+    return layer;
+}
+void flow_map_layer_free(void *layer) { delete static_cast<Layer *>(layer); }
+
+void *flow_map_joint(int64_t from, int64_t to, const int64_t *gear, const int64_t *near, const int64_t *far) {
+    Joint *e = new Joint();
+    e->to = int(to);
+    for (i64 i = 0; i < from * to; ++i) {
+        Cost c;
+        for (int k = 0; k < KINDS; ++k) c.of[k] = double(gear[i * KINDS + k]);
+        e->gear.push_back(c);
+        e->near.push_back(int(near[i]));
+        e->far.push_back(int(far[i]));
+    }
+    return e;
+}
+void flow_map_joint_free(void *joint) { delete static_cast<Joint *>(joint); }
+
+// layers, joints: handles. forks: per stage and output label, one stage after another: 5 of cost, streams, their bits.
+// fifos: bits, 5 of cost in shift registers, 5 in block RAM. steps: 6 each.
+void *flow_map_problem(int64_t stages, void *const *layers, const int64_t *forks, int64_t joints, void *const *joint,
+                       const int64_t *ends, int64_t steps,                       const int64_t *step, int64_t fifos, const int64_t *fifo, const int64_t *fixed) {
+    Problem *p = new Problem();
+    for (i64 s = 0; s < stages; ++s) {
+        const Layer *layer = static_cast<const Layer *>(layers[s]);
+        p->stages.push_back(layer);
+        std::vector<Cost> cost(layer->outs);
+        std::vector<std::pair<int, int> > streams(layer->outs);
+        for (int o = 0; o < layer->outs; ++o, forks += 7) {
+            for (int k = 0; k < KINDS; ++k) cost[o].of[k] = double(forks[k]);
+            streams[o] = std::make_pair(int(forks[5]), int(forks[6]));
+        }
+        p->forks.push_back(cost);
+        p->fork_fifos.push_back(streams);
+    }
+    for (i64 j = 0; j < joints; ++j) {
+        p->joints.push_back(static_cast<const Joint *>(joint[j]));
+        p->ends.push_back(std::make_pair(int(ends[2 * j]), int(ends[2 * j + 1])));
+    }
+    for (i64 s = 0; s < steps; ++s, step += 6) {
+        const Step t = {step[0], step[1], step[2], step[3], step[4], step[5]};
+        p->steps.push_back(t);
+    }
+    for (i64 f = 0; f < fifos; ++f, fifo += 11) {
+        Fifo x;
+        x.bits = int(fifo[0]);
+        for (int k = 0; k < KINDS; ++k) x.small.of[k] = double(fifo[1 + k]), x.block.of[k] = double(fifo[6 + k]);
+        if (int(p->fifo_at.size()) <= x.bits) p->fifo_at.resize(x.bits + 1, -1);
+        p->fifo_at[x.bits] = int(f);
+        p->fifos.push_back(x);
+    }
+    for (int k = 0; k < KINDS; ++k) p->fixed.of[k] = double(fixed[k]);
+    return p;
+}
+void flow_map_problem_free(void *problem) { delete static_cast<Problem *>(problem); }
+
+// Smallest interval of at least `low` that weights do not prove too small; `share` starts and ends near the answer's.
+// -1: even the slowest foldings do not fit.
+int64_t flow_map_floor(void *problem, int64_t low, const double *budget, int rounds, double *share) {
+    const Problem &p = *static_cast<const Problem *>(problem);
+    std::vector<int> picks(p.stages.size());
+    i64 high = low;
+    for (const Layer *layer : p.stages) {
+        i64 fastest = std::numeric_limits<i64>::max();
+        for (i64 c : layer->cycles) fastest = std::min(fastest, c), high = std::max(high, c);
+        low = std::max(low, fastest);
+    }
+    double w[KINDS];
+    std::copy(share, share + KINDS, w);
+    if (balance(Solver(p, high, budget), rounds, w, picks.data(), nullptr, 0, nullptr) == 0) return -1;
+    while (low < high) {
+        // Cycles spread over orders of magnitude: halve the ratio.
+        i64 mid = i64(std::sqrt(double(low) * double(high)));
+        mid = std::min(std::max(mid, low), high - 1);
+        std::copy(share, share + KINDS, w);
+        if (balance(Solver(p, mid, budget), rounds, w, picks.data(), nullptr, 0, nullptr) == 0) {
+            std::copy(w, w + KINDS, share);
+            low = next_candidate(p, mid + 1);
+        } else {
+            // Nothing changes down to the interval of the slowest option that is allowed.
+            i64 used = low;
+            for (const Layer *layer : p.stages) for (i64 c : layer->cycles) if (c <= mid) used = std::max(used, c);
+            high = std::max(low, std::min(used, mid));
+        }
+    }
+    return low;
+}
+
+// A design of at most `interval`: 1 and its picks, 0 when none is possible, -1 when neither was found out.
+int flow_map_fit(void *problem, int64_t interval, const double *budget, int rounds, int64_t nodes, double *share, int *picks) {
+    const int KEEP = 3;
+    const Problem &p = *static_cast<const Problem *>(problem);
+    const Solver s(p, interval, budget);
+    double kept[(KEEP + KINDS) * KINDS] = {};
+    int count = 0;
+    const int found = balance(s, rounds, share, picks, kept, KEEP, &count);
+    if (found >= 0 || nodes <= 0) return found;
+    if (count) std::copy(kept + (count - 1) * KINDS, kept + count * KINDS, share);
+    for (int k = 0; k < KINDS; ++k) if (s.budget()[k] > 0) kept[(count++) * KINDS + k] = 1.0;
+    return Search(s, kept, count, nodes).run(picks);
+}
+
+// The design of least weighted cost: its picks, and whether it fits.
+int flow_map_cheapest(void *problem, int64_t interval, const double *budget, const double *share, int *picks) {
+    const Problem &p = *static_cast<const Problem *>(problem);
+    const Solver s(p, interval, budget);
+    if (s.empty()) return 0;
+    Priced v;
+    s.price(share, v);
+    if (v.value >= NEVER) return 0;
+    s.trace(v, picks);
+    return s.cost(share, picks).within(s.budget());
+}
+
+// The same as costs are known here: 5 numbers, what every design has included.
+void flow_map_cost(void *problem, int64_t interval, const double *budget, const double *share, const int *picks, double *cost) {
+    const Problem &p = *static_cast<const Problem *>(problem);
+    const Cost total = Solver(p, interval, budget).cost(share, picks);
+    for (int k = 0; k < KINDS; ++k) cost[k] = total.of[k] + p.fixed.of[k];
+}
+
+int64_t flow_map_next(void *problem, int64_t interval) { return next_candidate(*static_cast<const Problem *>(problem), interval); }
+}
