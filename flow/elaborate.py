@@ -20,7 +20,8 @@ LEAST_AXIS = 32  # bits; narrower ones save nothing
 def axis_width(slot: int, elements: int, interval: int) -> int:
     """Narrowest bus that moves ``elements`` slots within ``interval`` cycles."""
     for width in AXIS_WIDTHS:
-        if width >= max(slot, LEAST_AXIS) and stage_cycles((-(-elements * slot // width), stream.AXIS_DEPTH)) <= interval:
+        words = -(-elements * slot // width)
+        if width >= max(slot, LEAST_AXIS) and stage_cycles((words, stream.AXIS_DEPTH)) <= interval:
             return width
     return AXIS_WIDTHS[-1]
 
@@ -29,6 +30,12 @@ def axis_widths(graph: Graph, interval: int) -> tuple[int, int]:
     """Bits of the buses in and out that keep up with ``interval``."""
     slots = [(stream.slot_bits(graph.tensors[t].quant), size(graph, t)) for t in ("input", graph.output)]
     return axis_width(*slots[0], interval), axis_width(*slots[1], interval)
+
+
+def axis_bits(graph: Graph, lanes_in: int, lanes_out: int) -> tuple[int, int]:
+    """Bits of buses in and out that carry so many elements a word."""
+    slots = [stream.slot_bits(graph.tensors[t].quant) for t in ("input", graph.output)]
+    return slots[0] * lanes_in, slots[1] * lanes_out
 
 
 class _Builder:

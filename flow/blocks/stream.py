@@ -14,7 +14,6 @@ from flow.cost import laws
 from flow.design import Port, Process
 from flow.fixed import Quant
 
-
 AXIS_DEPTH = 3  # pipeline stages of an AXI end
 
 

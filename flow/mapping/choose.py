@@ -259,7 +259,7 @@ def problem(graph: Graph, board: Board) -> Problem:
 
 def _forks(graph: Graph, names: list[str], stages: list[Table], reads: Counter[str]) -> list[tuple[int, ...]]:
     """For each stage and width it gives: cost of the forks behind it, their streams, bits of a beat."""
-    rows = []
+    rows: list[tuple[int, ...]] = []
     for name, t in zip(names, stages, strict=True):
         more = max(0, reads[name] - 1)
         bits = graph.tensors[name].quant.bits if name else 0

@@ -401,6 +401,6 @@ def _short(p: Problem) -> NoFit:
     route = routes(p.platform)[0]
     have = sum((p.budget(b) for b in route), Resources())
     options = [blocks.options(p.graph, n, p.platform.boards[route[0]]) for n in p.graph.nodes]
-    least = Resources(*(sum(min(o.resources.tuple[k] for o in opts) for opts in options) for k in range(len(KINDS))))
+    least = Resources(*(sum(int(opts.resources[:, k].min()) for opts in options) for k in range(len(KINDS))))
     short = excess(least, have)
     return NoFit(short or (Violation("boards", len(route) + 1, len(route)),))

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.blocks.pareto import Options
 from flow.board import KINDS, Resources
-from flow.design import Option
 
 Floats = NDArray[np.float64]
 ROUNDS = 40
@@ -24,7 +24,7 @@ SLACK = 1e-9  # keeps rounding from proving something false
 class Stages:
     """Options of all stages on one board as padded arrays: (stage, option, resource); equal stages share a row."""
 
-    def __init__(self, options: Sequence[tuple[Option, ...]], budget: Resources, clock_mhz: float) -> None:
+    def __init__(self, options: Sequence[Options], budget: Resources, clock_mhz: float) -> None:
         distinct: dict[int, int] = {}
         rows = [distinct.setdefault(id(opts), len(distinct)) for opts in options]
         firsts = {r: opts for r, opts in zip(rows, options, strict=True)}
@@ -34,10 +34,10 @@ class Stages:
         self.fraction = np.full((len(firsts), most, len(KINDS)), np.inf)
         self.time_us = np.full((len(firsts), most), np.inf)
         for r, opts in firsts.items():
-            table = np.array([o.resources.tuple for o in opts], float) / limit
+            table = opts.resources / limit
             fits = (table <= 1).all(axis=1)
             self.fraction[r, : len(opts)] = np.where(fits[:, None], table, np.inf)
-            times = np.array([o.cycles for o in opts], float) / clock_mhz
+            times = opts.cycles / clock_mhz
             self.time_us[r, : len(opts)] = np.where(fits, times, np.inf)
 
     def furthest(self, start: int, time_us: float, ends: NDArray[np.int64]) -> int:

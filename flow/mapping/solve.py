@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from flow import blocks, elaborate, timing
+from flow import elaborate, timing
 from flow import estimate as cost
-from flow.board import Board, Resources
+from flow.board import KINDS, Board, Resources
 from flow.cost.targets import CSYNTH, Decision
-from flow.design import Bound, Design, Folding, Netlist, Option, Violation, excess
+from flow.design import Bound, Design, Folding, Netlist, Violation, excess
 from flow.ir.graph import Graph
-from flow.mapping.choose import Stages, cheapest, choose, stages
+from flow.mapping import choose
+from flow.mapping.choose import Floats, Problem
 
-GOOD_GAP = 0.25  # a first answer this close to its bound is taken
+TRIES = 40  # intervals tried above the bound before the search turns to bisection
+GROWTH = 0.0005  # of the first step from interval to interval; it doubles
+CORRECTIONS = 3  # designs realised at an interval, each with what the one before lacked set aside
+LIMITS = {"lut": "lut", "ff": "ff", "dsp": "dsp", "bram18": "memory", "uram": "memory"}
 
 
 @dataclass(frozen=True)
@@ -48,99 +52,242 @@ class NoFit:
         return "; ".join(str(v) for v in self.violations)
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Picks (index of each stage's option, AXI ends included) that fit, and what they become."""
+
+    picks: tuple[int, ...]
+    netlist: Netlist
+
+    @property
+    def interval(self) -> int:
+        return timing.slowest(self.netlist)
+
+
+@dataclass(eq=False)
+class Task:
+    """One question to the mapper, and what was found out on the way to its answer; lives within one call."""
+
+    graph: Graph
+    board: Board
+    goal: Goal
+    clock_mhz: float
+    problem: Problem = field(init=False)
+    budget: Resources = field(init=False)
+    reserve: Floats = field(init=False)  # what FIFOs took beyond their least
+    weights: Floats = field(init=False)
+    bound: int | None = None  # proved: no design that fits has a smaller interval
+    limit: str = "stream"
+
+    def __post_init__(self) -> None:
+        self.problem = choose.problem(self.graph, self.board)
+        self.budget = cost.share(self.board, self.goal.max_utilisation, self.goal.decision)
+        self.reserve = np.zeros(len(KINDS))
+        self.weights = choose.even()
+        low = floor_cycles(self.graph, self.board, self.clock_mhz)
+        fastest = max(int(t.options.cycles[0]) for t in self.problem.tables)
+        self.limit = "bandwidth" if low > fastest else "stream"
+        self.bound = self.problem.floor(low, self.limits(0), self.weights)
+        if self.bound is not None and self.bound > max(low, fastest):
+            self.limit = LIMITS[KINDS[int(np.argmax(self.weights))]]
+
+    def limits(self, share: float = 1.0) -> Floats:
+        """The budget less a share of the reserve."""
+        return np.array(self.budget, np.float64) - share * self.reserve
+
+    def realise(self, picks: Sequence[int]) -> Found:
+        """The netlist of picks, FIFO depths included."""
+        options = self.problem.options(picks)
+        foldings = {n.id: o.folding for n, o in zip(self.graph.nodes, options, strict=True)}
+        interval = max(o.cycles for o in options)
+        first, last = (self.problem.tables[k].options[picks[k]].folding for k in (0, -1))
+        widths = elaborate.axis_bits(self.graph, first.pe, last.lanes)
+        return Found(tuple(picks), realise(self.graph, self.board, foldings, interval, widths))
+
+    def fitting(self, picks: Sequence[int], interval: int, weights: Floats) -> Found | None:
+        """Realised picks if they fit; if not, what they took beyond what was counted is set aside."""
+        found = self.realise(picks)
+        used = cost.resources(found.netlist)
+        if not excess(used, self.budget):
+            return found
+        counted = self.problem.cost(interval, self.limits(0), weights, picks)
+        self.reserve = np.maximum(self.reserve, np.array(used) - counted)
+        return None
+
+    def at(self, interval: int) -> Found | None:
+        """A design of at most ``interval``; the one of least area where that fits. May prove that there is none."""
+        self.reserve *= 0.5  # deeper FIFOs of other designs say little about this one's
+        for _ in range(CORRECTIONS):
+            even = choose.even()
+            picks = self.problem.cheapest(interval, self.limits(), even)
+            if picks is None:
+                state, picks = self.problem.fit(interval, self.limits(), self.weights)
+                if state != 1:
+                    self._prove(interval)
+                    return None
+                even = self.weights
+            found = self.fitting(picks, interval, even)
+            if found is not None:
+                return found
+        return None
+
+    def _prove(self, interval: int) -> None:
+        """Raise the bound if that many cycles are provably too few."""
+        if interval == self.bound and self.problem.fit(interval, self.limits(0), self.weights)[0] == 0:
+            self.bound = self.problem.next(interval + 1)
+            self.limit = LIMITS[KINDS[int(np.argmax(self.weights))]]
+
+    def design(self, found: Found, started: float) -> Design:
+        foldings = dict(zip((n.id for n in self.graph.nodes), self._foldings(found.picks), strict=True))
+        assert self.bound is not None
+        gap = found.interval / self.bound - 1
+        bound = Bound(self.bound, self.limit, gap, True, time.perf_counter() - started)
+        return Design(self.graph, self.board, self.clock_mhz, foldings, found.netlist, bound, self.budget)
+
+    def _foldings(self, picks: Sequence[int]) -> list[Folding]:
+        return [o.folding for o in self.problem.options(picks)]
+
+
 def solve(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None) -> Design | NoFit:
     """The best design for a goal. Raises UnsupportedError when no block serves a node."""
-    goal, clock = goal or Goal(), clock_mhz or board.clock_mhz
     started = time.perf_counter()
-    budget = cost.share(board, goal.max_utilisation, goal.decision)
-    options = [blocks.options(graph, n, board) for n in graph.nodes]
-    first = _reserved(graph, board, goal, clock, options, budget, started)
-    if isinstance(first, Design) and (first.bound.gap <= GOOD_GAP or goal.objective != "throughput"):
-        return _check(first, goal)
-    picked = _by_interval(graph, board, goal, clock, options, budget)
-    if picked is None:
-        return _check(first, goal) if isinstance(first, Design) else first
-    second = _design(graph, board, clock, picked, budget, options, started)
-    faster = isinstance(first, NoFit) or timing.slowest(second.netlist) < timing.slowest(first.netlist)
-    return _check(second if faster or isinstance(first, NoFit) else first, goal)
+    task = Task(graph, board, goal or Goal(), clock_mhz or board.clock_mhz)
+    refused = impossible(task)
+    if refused is not None:
+        return refused
+    found = OBJECTIVES[task.goal.objective](task)
+    return _check(task.design(found, started), task.goal) if found else short(task)
 
 
-def _reserved(
-    graph: Graph, board: Board, goal: Goal, clock: float, options: list[tuple[Option, ...]], budget: Resources,
-    started: float,
-) -> Design | NoFit:  # fmt: skip
-    """Converters, FIFOs and control come on top of the stages: reserve for them, and more when that was short.
-
-    Quick, and right when they are small beside the budget.
-    """
-    reserve = Resources()
-    for _ in range(8):
-        s = stages(options, minus(budget, reserve))
-        found = _search(graph, board, goal, clock, s)
-        if isinstance(found, NoFit):
-            return least(options, budget, found, reserve)
-        chosen = [s.options[i][k] for i, k in enumerate(found)]
-        design = _design(graph, board, clock, chosen, budget, options, started)
-        used = cost.resources(design.netlist)
-        over = excess(used, budget)
-        if not over:
-            return design
-        overhead = minus(used, total(chosen))
-        reserve = Resources(
-            *(max(a, b + b // 20 + 1) if b else a for a, b in zip(reserve.tuple, overhead.tuple, strict=True))
-        )
-    return NoFit(over)
-
-
-def _by_interval(
-    graph: Graph, board: Board, goal: Goal, clock: float, options: list[tuple[Option, ...]], budget: Resources
-) -> list[Option] | None:
-    """Options found by binary search over intervals, what comes on top of the stages measured anew at each.
-
-    For small budgets, where FIFOs and converters of a fast design say nothing about those of a slow one.
-    """
-    candidates = intervals(stages(options, budget), floor_cycles(graph, board, clock))
-    best: list[Option] | None = None
-    low, high = 0, len(candidates) - 1
-    mid = high  # the slowest first: when it does not fit, nothing does
-    while low <= high:
-        picked = _at_interval(graph, board, options, budget, int(candidates[mid]))
-        if picked is not None:
-            best, high = picked, mid - 1
-        elif best is None:
-            return None
-        else:
-            low = mid + 1
-        mid = (low + high) // 2
-    return best
-
-
-def _at_interval(
-    graph: Graph, board: Board, options: list[tuple[Option, ...]], budget: Resources, interval: int
-) -> list[Option] | None:
-    """Options of at most ``interval`` cycles that fit with all that joins them; None when corrections find none."""
-    reserve = Resources()
-    for _ in range(4):
-        s = stages(options, minus(budget, reserve))
-        choice = cheapest(s, interval) or choose(s, interval).choice
-        if choice is None:
-            return None
-        picked = [s.options[i][k] for i, k in enumerate(choice)]
-        used = cost.resources(_realised(graph, board, picked))
-        if not excess(used, budget):
-            return picked
-        if (overhead := minus(used, total(picked))) == reserve:
-            return None
-        reserve = overhead
+def impossible(task: Task) -> NoFit | None:
+    """Why no design can keep the goal's limits, by bounds alone."""
+    if task.bound is None:
+        return short(task)
+    goal, least_ms = task.goal, (task.bound - 1) / (task.clock_mhz * 1e3)  # an image takes the slowest process whole
+    most = task.clock_mhz * 1e6 / goal.min_fps if goal.min_fps else None
+    if most is not None and task.bound > most:
+        return NoFit((Violation("interval_cycles", task.bound, int(most)),))
+    if goal.max_latency_ms is not None and least_ms > goal.max_latency_ms:
+        return NoFit((Violation("latency_ms", round(least_ms, 6), goal.max_latency_ms),))
     return None
 
 
-def minus(a: Resources, b: Resources) -> Resources:
-    return Resources(*(max(0, x - y) for x, y in zip(a.tuple, b.tuple, strict=True)))
+def fastest(task: Task) -> Found | None:
+    """Smallest interval: upwards from the bound in growing steps, then back by bisection."""
+    interval, growth, failed = task.bound, GROWTH, 0
+    found: Found | None = None
+    for _ in range(TRIES):
+        if interval is None:
+            break
+        found = task.at(interval)
+        if found is not None:
+            break
+        failed = interval
+        if task.bound is not None and task.bound > interval:
+            interval = task.bound
+            continue
+        interval = task.problem.next(max(interval + 1, int(interval * (1 + growth))))
+        growth *= 2
+    if found is None:
+        top = max(int(t.options.cycles[-1]) for t in task.problem.tables)
+        found = task.at(top) if failed < top else None
+    return None if found is None else _closer(task, found, failed)
 
 
-def total(options: list[Option]) -> Resources:
-    return sum((o.resources for o in options), Resources())
+def _closer(task: Task, found: Found, failed: int) -> Found:
+    """Bisect between an interval where no design was found and one where one was."""
+    while (low := task.problem.next(failed + 1)) is not None and low < found.interval:
+        mid = task.problem.next(max(low, (failed + found.interval) // 2))
+        if mid is None or mid >= found.interval:
+            mid = low
+        better = task.at(mid)
+        if better is not None and better.interval < found.interval:
+            found = better
+        else:
+            failed = max(failed, mid)
+    return found
+
+
+def quickest(task: Task) -> Found | None:
+    """Small latency: spend what the smallest interval left over, one stage at a time while latency falls and all
+    fits."""
+    found = fastest(task)
+    if found is None:
+        return None
+    best = timing.latency(found.netlist)
+    for _ in range(2 * len(found.picks)):
+        moves = sorted(_moves(task, found))
+        for cycles, stage, pick in moves:
+            if cycles >= best:
+                return found
+            better = task.realise((*found.picks[:stage], pick, *found.picks[stage + 1 :]))
+            if not excess(cost.resources(better.netlist), task.budget):
+                found, best = better, cycles
+                break
+        else:
+            return found
+    return found
+
+
+def _moves(task: Task, found: Found) -> list[tuple[int, int, int]]:
+    """(latency, stage, option): each stage sped up as much, and as little, as what is left allows."""
+    left = np.array(task.budget) - np.array(cost.resources(found.netlist))
+    moves = []
+    for i, (t, k) in enumerate(zip(task.problem.tables[1:-1], found.picks[1:-1], strict=True), 1):
+        o = t.options
+        faster = (o.cycles < o.cycles[k]) & np.all(o.resources - o.resources[k] <= left, axis=1)
+        fitting = np.flatnonzero(faster).tolist()
+        for j in sorted({fitting[0], fitting[-1]}) if fitting else []:
+            picks = (*found.picks[:i], j, *found.picks[i + 1 :])
+            moves.append((timing.latency(task.realise(picks).netlist), i, j))
+    return moves
+
+
+def smallest(task: Task) -> Found | None:
+    """Least area among the intervals that keep the limits: the largest such interval."""
+    goal, clock = task.goal, task.clock_mhz
+    top = max(int(t.options.cycles[-1]) for t in task.problem.tables)
+    if goal.min_fps:
+        top = min(top, int(clock * 1e6 / goal.min_fps))
+    found = task.at(top)
+    if found is None or goal.max_latency_ms is None:
+        return found or fastest(task)
+    low, high = task.bound or top, top
+    most = goal.max_latency_ms * clock * 1e3
+    kept = found if timing.latency(found.netlist) <= most else None
+    while kept is None or low < high:
+        mid = (low + high) // 2
+        trial = task.at(mid)
+        if trial is not None and timing.latency(trial.netlist) <= most:
+            kept, low = trial, mid + 1
+        else:
+            high = mid
+        if low >= high:
+            break
+    return kept or quickest(task)
+
+
+OBJECTIVES = {"throughput": fastest, "latency": quickest, "area": smallest}
+
+
+def short(task: Task) -> NoFit:
+    """Name what is short: each resource's proved least use, else what the design that overuses least takes."""
+    top = max(int(t.options.cycles[-1]) for t in task.problem.tables)
+    least = []
+    for k in range(len(KINDS)):
+        only = np.eye(len(KINDS))[k]
+        roomy = np.full(len(KINDS), 1e12)
+        picks = task.problem.cheapest(top, roomy, only)
+        assert picks is not None
+        least.append(int(task.problem.cost(top, roomy, only, picks)[k]))
+    missing = excess(Resources(*least), task.budget)
+    if missing:
+        return NoFit(missing)
+    roomy = np.maximum(np.array(task.budget, np.float64), 1) * 1e6
+    picks = task.problem.cheapest(top, roomy, task.weights)
+    assert picks is not None
+    used = cost.resources(task.realise(picks).netlist)
+    return NoFit(excess(used, task.budget) or (Violation("any", 1, 0),))
 
 
 def floor_cycles(graph: Graph, board: Board, clock_mhz: float) -> int:
@@ -149,85 +296,6 @@ def floor_cycles(graph: Graph, board: Board, clock_mhz: float) -> int:
         return 1
     bits = sum(elaborate.size(graph, t) * graph.tensors[t].quant.bits for t in ("input", graph.output))
     return int(np.ceil(bits / 8 / (board.memory_gb_s * 1e9) * clock_mhz * 1e6))
-
-
-def intervals(s: Stages, least_cycles: int) -> np.ndarray:
-    """Every interval that some stage can have and no stage exceeds in its fastest folding."""
-    if any(len(c) == 0 for c in s.cycles):
-        return np.array([], np.int64)
-    low = max(max(int(c[0]) for c in s.cycles), least_cycles)
-    found = np.unique(np.concatenate([*s.cycles, np.array([low])]))
-    return found[found >= low]
-
-
-def _search(graph: Graph, board: Board, goal: Goal, clock: float, s: Stages) -> tuple[int, ...] | NoFit:
-    candidates = intervals(s, floor_cycles(graph, board, clock))
-    if len(candidates) == 0:
-        return NoFit(())
-    fastest = _smallest(s, candidates)
-    if fastest is None:
-        return NoFit(())
-    index, choice = fastest
-    if goal.objective == "throughput":
-        return tidy(s, int(candidates[index]), choice)
-    if goal.objective == "latency":
-        return _quicken(graph, board, clock, s, tidy(s, int(candidates[index]), choice), goal)
-    return _smallest_area(graph, board, goal, clock, s, candidates[index:], choice)
-
-
-def _smallest(s: Stages, candidates: np.ndarray) -> tuple[int, tuple[int, ...]] | None:
-    """Binary search for the first interval with a feasible choice."""
-    low, high = 0, len(candidates) - 1
-    last = choose(s, int(candidates[high])).choice
-    if last is None:
-        return None
-    while low < high:
-        mid = (low + high) // 2
-        answer = choose(s, int(candidates[mid]))
-        if answer.choice is None:
-            low = mid + 1
-        else:
-            high, last = mid, answer.choice
-    return high, last
-
-
-def tidy(s: Stages, interval: int, choice: tuple[int, ...]) -> tuple[int, ...]:
-    """At the same interval, the choice of least area when it fits."""
-    return cheapest(s, interval) or choice
-
-
-def bound(s: Stages, candidates: np.ndarray, reached: int, started: float) -> Bound:
-    """Largest interval proved necessary: all smaller candidates are proved infeasible."""
-    low, high = 0, int(np.searchsorted(candidates, reached))
-    limit = "stream"
-    while low < high:
-        mid = (low + high) // 2
-        answer = choose(s, int(candidates[mid]))
-        if answer.choice is None and answer.proved:
-            low = mid + 1
-            limit = s.kinds[int(np.argmax(answer.weights))]
-        else:
-            high = mid
-    proved = int(candidates[low]) if low < len(candidates) else reached
-    name = {"dsp": "dsp", "lut": "lut", "ff": "ff", "bram18": "memory", "uram": "memory"}.get(limit, limit)
-    return Bound(proved, name, reached / proved - 1, True, time.perf_counter() - started)
-
-
-def _design(
-    graph: Graph, board: Board, clock: float, picked: list[Option], budget: Resources,
-    options: list[tuple[Option, ...]], started: float,
-) -> Design:  # fmt: skip
-    net = _realised(graph, board, picked)
-    foldings = {n.id: o.folding for n, o in zip(graph.nodes, picked, strict=True)}
-    whole = stages(options, budget)
-    candidates = intervals(whole, floor_cycles(graph, board, clock))
-    reached = timing.slowest(net)
-    return Design(graph, board, clock, foldings, net, bound(whole, candidates, reached, started), budget)
-
-
-def _realised(graph: Graph, board: Board, picked: list[Option]) -> Netlist:
-    foldings = {n.id: o.folding for n, o in zip(graph.nodes, picked, strict=True)}
-    return realise(graph, board, foldings, max(o.cycles for o in picked))
 
 
 def realise(
@@ -267,68 +335,3 @@ def _check(design: Design, goal: Goal) -> Design | NoFit:
         if mj > goal.max_energy_mj:
             return NoFit((Violation("energy_mj", round(mj, 6), goal.max_energy_mj),))
     return design
-
-
-def _latency(graph: Graph, board: Board, s: Stages, choice: tuple[int, ...]) -> int:
-    foldings = {n.id: s.options[i][k].folding for i, (n, k) in enumerate(zip(graph.nodes, choice, strict=True))}
-    net = elaborate.netlist(graph, foldings, board, max(s.options[i][k].cycles for i, k in enumerate(choice)))
-    return timing.latency(net)
-
-
-def _quicken(
-    graph: Graph, board: Board, clock: float, s: Stages, choice: tuple[int, ...], goal: Goal
-) -> tuple[int, ...]:
-    """Spend what the smallest interval left over: speed up one stage at a time while latency falls and all fits."""
-    current = list(choice)
-    best = _latency(graph, board, s, choice)
-    for _ in range(2 * len(current)):
-        moves: list[tuple[int, int, int]] = []
-        used = np.sum([s.fractions[i][k] for i, k in enumerate(current)], axis=0)
-        for i, k in enumerate(current):
-            faster = [j for j in range(k) if s.cycles[i][j] < s.cycles[i][k]]
-            fitting = [j for j in faster if (used - s.fractions[i][k] + s.fractions[i][j]).max() <= 0.98]
-            for j in sorted({fitting[0], fitting[-1]}) if fitting else []:
-                trial = (*current[:i], j, *current[i + 1 :])
-                moves.append((_latency(graph, board, s, trial), i, j))
-        if not moves or min(moves)[0] >= best:
-            break
-        best, i, j = min(moves)
-        current[i] = j
-    return tuple(current)
-
-
-def _smallest_area(
-    graph: Graph, board: Board, goal: Goal, clock: float, s: Stages, candidates: np.ndarray, choice: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Least area among the intervals that keep the limits: the largest such interval."""
-    limit = clock * 1e6 / goal.min_fps - 1 if goal.min_fps else float("inf")
-    allowed = candidates[candidates <= limit]
-    if len(allowed) == 0:
-        return choice
-    if goal.max_latency_ms is None:
-        return cheapest(s, int(allowed[-1])) or choice
-    low, high, found = 0, len(allowed) - 1, choice
-    while low <= high:
-        mid = (low + high) // 2
-        trial = cheapest(s, int(allowed[mid]))
-        if trial is not None and _latency(graph, board, s, trial) <= goal.max_latency_ms * clock * 1e3:
-            found, low = trial, mid + 1
-        else:
-            high = mid - 1
-    return found
-
-
-def least(options: list[tuple[Option, ...]], budget: Resources, found: NoFit, reserve: Resources) -> NoFit:
-    """Name what is short: each resource's proved least use over all foldings, else the smallest design's overuse."""
-    if found.violations:
-        return found
-    floors = Resources(*(
-        sum(min(o.resources.tuple[k] for o in opts) for opts in options) for k in range(len(budget.tuple))
-    )) + reserve  # fmt: skip
-    short = excess(floors, budget)
-    if short:
-        return NoFit(short)
-    # No single resource is short by itself: show the design that overuses least.
-    limit = np.maximum(np.array(budget.tuple, float), 1)
-    picks = [min(opts, key=lambda o: float(np.max(np.array(o.resources.tuple) / limit))) for opts in options]
-    return NoFit(excess(total(picks) + reserve, budget) or (Violation("any", 1, 0),))

@@ -17,7 +17,7 @@ from flow.ir.graph import Graph
 from flow.mapping.solve import realise
 from tests import networks
 
-MOST = 6_000  # combinations of foldings that a case may have
+MOST = 2_500  # combinations of foldings that a case may have
 CASES = 30
 
 
@@ -133,14 +133,13 @@ def test_bound_optimum_answer() -> None:
 
 
 def test_the_answer_fits_and_is_near_the_optimum() -> None:
-    """Here FIFOs and converters cost as much as stages, so the reserve made for them is coarse; on real networks it is
-    a few per cent of a board."""
+    """Here FIFOs and converters cost as much as stages: whoever does not count them is far off."""
     gaps = []
     for c in cases():
         if isinstance(c.answer, Design) and c.optimum is not None:
             assert not excess(cost.resources(c.answer.netlist), c.place.available)
             gaps.append(timing.slowest(c.answer.netlist) / c.optimum - 1)
-    assert len(gaps) >= 10 and np.median(gaps) == 0 and np.mean(gaps) < 0.5, sorted(gaps)
+    assert len(gaps) >= 10 and np.mean(np.array(gaps) == 0) >= 0.9 and max(gaps) < 0.05, sorted(gaps)
 
 
 def test_no_fit_says_what_is_short() -> None:

@@ -1,0 +1,59 @@
+"""Options as arrays say what the blocks build: cost, cycles, lanes and inner stream of every folding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from flow import blocks, board
+from flow.blocks.pareto import collected, undominated
+from flow.board import Resources
+from flow.design import Folding, Option
+from flow.ir.graph import Graph
+from tests import networks
+
+GRAPHS = [networks.sample(), networks.resnet8(), networks.lenet()]
+GRAPHS += [networks.random_draft(s).graph() for s in range(6)]
+
+
+@pytest.mark.parametrize("place", ["zcu102", "pynq-z2"])
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_options_are_what_is_built(graph: Graph, place: str) -> None:
+    rng = np.random.default_rng(7)
+    for node in graph.nodes:
+        options = blocks.options(graph, node, board.load(place))
+        assert np.all(np.diff(options.cycles) >= 0)
+        for i in rng.choice(len(options), min(6, len(options)), replace=False).tolist():
+            o = options[i]
+            chain = blocks.lower(graph, node, o.folding, board.load(place))
+            assert sum((p.resources for p in chain), Resources()) == o.resources
+            assert max(p.cycles for p in chain) + 1 == o.cycles
+            assert {port.lanes for port in chain[0].inputs} == {o.folding.lanes}
+            assert chain[-1].outputs[0].lanes == o.folding.pe
+            assert o.inner == (chain[0].outputs[0].width if len(chain) > 1 else 0) and len(chain) <= 2
+
+
+def beats(a: Option, b: Option) -> bool:
+    same = (a.folding.lanes, a.folding.pe) == (b.folding.lanes, b.folding.pe)
+    pairs = zip((a.cycles, *a.resources, a.inner), (b.cycles, *b.resources, b.inner), strict=True)
+    return same and all(x <= y for x, y in pairs)
+
+
+def test_undominated_against_every_pair() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        pool = [
+            Option(Folding(*(int(n) for n in rng.integers(1, 3, 3))), int(c), Resources(*r.tolist()), int(i))
+            for c, r, i in zip(rng.integers(1, 4, 40), rng.integers(0, 3, (40, 5)), rng.integers(0, 2, 40), strict=True)
+        ]
+        kept = list(undominated(pool))
+        # Everything is beaten or equalled by something kept, and nothing kept by anything else kept.
+        assert all(any(beats(k, o) for k in kept) for o in pool)
+        assert not any(beats(a, b) for a in kept for b in kept if a is not b)
+        assert kept == list(undominated(reversed(pool))), "the order of enumeration matters"
+
+
+def test_arrays_are_a_sequence_of_options() -> None:
+    options = [Option(Folding(2, 3, 4, "serial", "dsp", "bram"), 9, Resources(1, 2, 3, 4, 5), 6)] * 2
+    assert list(collected(options)) == options and collected(options)[-1] == options[0] and len(collected(options)) == 2
+    assert collected(options)[:1] == options[:1]
