@@ -38,13 +38,14 @@ class Option(NamedTuple):
     """A legal folding with its cost: ``cycles`` between images and the resources of the stage's processes.
 
     ``inner``: bits a beat of the stream between its two processes, 0 for a stage of one. A stage takes and gives beats
-    of the folding's ``lanes`` and ``pe`` elements.
+    of the folding's ``lanes`` and ``pe`` elements; ``second``: lanes of its second input where they are others, else 0.
     """
 
     folding: Folding
     cycles: int
     resources: Resources
     inner: int = 0
+    second: int = 0
 
 
 @dataclass(frozen=True)

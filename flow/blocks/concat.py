@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options, divisors, undominated
 from flow.blocks.requant import beat
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -71,14 +71,19 @@ def cost(la: Layer, f: Folding) -> Resources:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer) -> tuple[Option, ...]:
+def layer_options(la: Layer) -> Options:
     found = [Folding(pe=n, lanes=n) for n in divisors(la.lanes)]
     if la.axis == 0 and la.channels * la.out.bits <= WIDEST:
         found.append(Folding(pe=la.channels, lanes=la.shapes[0][0], window="parallel"))
-    return undominated(Option(f, stage_cycles((la.iterations(f), DEPTH)), cost(la, f)) for f in found)
+    return undominated(
+        Option(
+            f, stage_cycles((la.iterations(f), DEPTH)), cost(la, f), second=0 if f.window == "none" else la.shapes[1][0]
+        )
+        for f in found
+    )
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node))
 
 

@@ -236,7 +236,7 @@ def layer_options(la: Layer, ultra: bool) -> Options:
     m, s, p, f = np.nonzero(legal)
     kind = (feed.mode[f] * len(MULTIPLIERS) + m) * len(MEMORIES) + s
     numbers = np.column_stack([pe[p], feed.simd[f], feed.lanes[f]])
-    return Options(numbers, kind, KINDS, cycles[legal], cost[legal], feed.inner[f]).undominated
+    return Options(numbers, kind, KINDS, cycles[legal], cost[legal], feed.inner[f], np.zeros_like(kind)).undominated
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:

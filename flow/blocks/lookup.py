@@ -9,7 +9,7 @@ import numpy as np
 
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options, divisors, undominated
 from flow.blocks.requant import beat
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -55,7 +55,7 @@ def cost(la: Layer, lanes: int, kind: Storage) -> Resources:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer) -> tuple[Option, ...]:
+def layer_options(la: Layer) -> Options:
     kinds: list[Storage] = ["lutram", "bram"] if la.x.bits > 5 or la.own else ["lutram"]
     return undominated(
         Option(Folding(pe=n, lanes=n, memory=m), stage_cycles((la.iterations(n), DEPTH)), cost(la, n, m))
@@ -64,7 +64,7 @@ def layer_options(la: Layer) -> tuple[Option, ...]:
     )
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node))
 
 

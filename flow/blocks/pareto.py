@@ -29,7 +29,7 @@ class Options(Sequence[Option]):
     """Options of a layer by ascending cycles: a sequence of ``Option`` that is made of arrays.
 
     ``numbers`` (n, 3): PE, SIMD and lanes; ``kind`` (n,): which of ``kinds``, the folding's other fields, sorted;
-    ``cycles`` (n,), ``resources`` (n, 5), ``inner`` (n,) as in ``Option``.
+    ``cycles`` (n,), ``resources`` (n, 5), ``inner`` (n,) and ``second`` (n,) as in ``Option``.
     """
 
     numbers: IntArray
@@ -38,6 +38,7 @@ class Options(Sequence[Option]):
     cycles: IntArray
     resources: IntArray
     inner: IntArray
+    second: IntArray
 
     def __len__(self) -> int:
         return len(self.cycles)
@@ -50,13 +51,19 @@ class Options(Sequence[Option]):
         if isinstance(at, slice):
             return [self[i] for i in range(*at.indices(len(self)))]
         folding = Folding(*self.numbers[at].tolist(), *self.kinds[self.kind[at]])
-        return Option(folding, int(self.cycles[at]), Resources(*self.resources[at].tolist()), int(self.inner[at]))
+        return Option(
+            folding,
+            int(self.cycles[at]),
+            Resources(*self.resources[at].tolist()),
+            int(self.inner[at]),
+            int(self.second[at]),
+        )
 
     def rows(self, chosen: IntArray) -> Options:
         """Those of the given positions."""
-        arrays = (a[chosen] for a in (self.numbers, self.kind, self.cycles, self.resources, self.inner))
-        numbers, kind, cycles, resources, inner = arrays
-        return Options(numbers, kind, self.kinds, cycles, resources, inner)
+        columns = (self.numbers, self.kind, self.cycles, self.resources, self.inner, self.second)
+        numbers, kind, *others = (a[chosen] for a in columns)
+        return Options(numbers, kind, self.kinds, *others)
 
     @property
     def undominated(self) -> Options:
@@ -68,7 +75,7 @@ class Options(Sequence[Option]):
         folding = (self.kind, *self.numbers.T[::-1])
         order = np.lexsort((*folding, *self.resources.T[::-1], self.cycles))
         ordered = self.rows(order)
-        label = np.ascontiguousarray(ordered.numbers[:, 0] << 32 | ordered.numbers[:, 2])
+        label = ordered.numbers[:, 0] << 40 | ordered.numbers[:, 2] << 20 | ordered.second
         label = np.unique(label, return_inverse=True)[1].astype(np.int64)
         cost = np.column_stack([ordered.cycles, ordered.resources, ordered.inner])
         keep = np.zeros(len(self), np.uint8)
@@ -94,6 +101,7 @@ def collected(options: Iterable[Option]) -> Options:
         np.array([o.cycles for o in found], np.int64),
         np.array([o.resources for o in found], np.int64).reshape(-1, len(KINDS)),
         np.array([o.inner for o in found], np.int64),
+        np.array([o.second for o in found], np.int64),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options, divisors, undominated
 from flow.blocks.requant import beat
 from flow.blocks.window import HAZARD
 from flow.board import Board, Resources
@@ -146,7 +146,7 @@ def cost(la: Layer, f: Folding) -> Resources:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer) -> tuple[Option, ...]:
+def layer_options(la: Layer) -> Options:
     """Every undominated legal folding."""
     found = []
     for lanes in divisors(math.gcd(la.inputs, len(la.places))):
@@ -162,7 +162,7 @@ def layer_options(la: Layer) -> tuple[Option, ...]:
     return undominated(Option(f, stage_cycles((iterations(la, f), DEPTH[function(la, f)])), cost(la, f)) for f in found)
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node))
 
 

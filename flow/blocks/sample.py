@@ -9,7 +9,7 @@ import numpy as np
 
 from flow.blocks.beats import Beats, loops
 from flow.blocks.control import control
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options, divisors, undominated
 from flow.blocks.requant import beat
 from flow.blocks.window import HAZARD
 from flow.board import Board, Resources
@@ -116,7 +116,7 @@ def cost(la: Layer, lanes: int) -> Resources:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer) -> tuple[Option, ...]:
+def layer_options(la: Layer) -> Options:
     deep = DEPTH["frame" if boxes(la) is not None else "sample"]
     return undominated(
         Option(Folding(pe=n, lanes=n), stage_cycles((iterations(la, n), deep)), cost(la, n))
@@ -130,7 +130,7 @@ def layer(graph: Graph, node: Node) -> Layer:
     return Layer(x.shape, op.rows, op.columns, x.quant)
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node))
 
 

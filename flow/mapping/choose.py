@@ -70,7 +70,7 @@ class Table:
     """A layer's options in the kernel, by the lanes of the beats they take and give."""
 
     options: Options
-    takes: tuple[int, ...]
+    takes: tuple[tuple[int, ...], ...]  # for each input of two
     gives: tuple[int, ...]
     handle: _Handle = field(repr=False)
 
@@ -78,13 +78,16 @@ class Table:
 @lru_cache(maxsize=4096)
 def table(options: Options) -> Table:
     """Options objects are remembered by their blocks, so this one is too."""
-    takes, into = np.unique(options.numbers[:, 2], return_inverse=True)
+    first = options.numbers[:, 2]
+    both = first << 32 | np.where(options.second, options.second, first)
+    takes, into = np.unique(both, return_inverse=True)
     gives, out_of = np.unique(options.numbers[:, 0], return_inverse=True)
     arrays = (options.cycles, options.resources, into, out_of, options.inner)
     columns = [np.ascontiguousarray(a, np.int64) for a in arrays]
     counts = (ctypes.c_int64(n) for n in (len(options), len(takes), len(gives)))
     handle = _Handle("layer", *counts, *(_pointer(a) for a in columns))
-    return Table(options, tuple(takes.tolist()), tuple(gives.tolist()), handle)
+    inputs = tuple((takes >> 32).tolist()), tuple((takes & 0xFFFFFFFF).tolist())
+    return Table(options, inputs, tuple(gives.tolist()), handle)
 
 
 @lru_cache(maxsize=4096)
@@ -245,12 +248,12 @@ def problem(graph: Graph, board: Board) -> Problem:
     for node in graph.nodes:
         t = table(blocks.options(graph, node, board))
         for k, tensor in enumerate(node.inputs):
-            connect(tensor, t.takes, k > 0)
+            connect(tensor, t.takes[min(k, 1)], k > 0)
         program.stage(len(stages), node.id, len(t.gives))
         made[node.id] = len(stages)
         stages.append(t)
     last = _end(ends[graph.output].quant, elaborate.size(graph, graph.output), False)
-    connect(graph.output, last.takes, False)
+    connect(graph.output, last.takes[0], False)
     program.stage(len(stages), "", 1)
     stages.append(last)
     names = ["input", *(n.id for n in graph.nodes), ""]

@@ -13,7 +13,7 @@ from flow.ir.graph import Graph
 from tests import networks
 
 GRAPHS = [networks.sample(), networks.resnet8(), networks.lenet()]
-GRAPHS += [networks.random_draft(s).graph() for s in range(6)]
+GRAPHS += [networks.random_draft(s).graph() for s in range(6)] + [networks.gallery_draft(s).graph() for s in range(2)]
 
 
 @pytest.mark.parametrize("place", ["zcu102", "pynq-z2"])
@@ -28,13 +28,15 @@ def test_options_are_what_is_built(graph: Graph, place: str) -> None:
             chain = blocks.lower(graph, node, o.folding, board.load(place))
             assert sum((p.resources for p in chain), Resources()) == o.resources
             assert max(p.cycles for p in chain) + 1 == o.cycles
-            assert {port.lanes for port in chain[0].inputs} == {o.folding.lanes}
+            assert [p.lanes for p in chain[0].inputs] == [o.folding.lanes, o.second or o.folding.lanes][
+                : len(node.inputs)
+            ]
             assert chain[-1].outputs[0].lanes == o.folding.pe
             assert o.inner == (chain[0].outputs[0].width if len(chain) > 1 else 0) and len(chain) <= 2
 
 
 def beats(a: Option, b: Option) -> bool:
-    same = (a.folding.lanes, a.folding.pe) == (b.folding.lanes, b.folding.pe)
+    same = (a.folding.lanes, a.folding.pe, a.second) == (b.folding.lanes, b.folding.pe, b.second)
     pairs = zip((a.cycles, *a.resources, a.inner), (b.cycles, *b.resources, b.inner), strict=True)
     return same and all(x <= y for x, y in pairs)
 
