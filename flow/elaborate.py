@@ -32,12 +32,6 @@ def axis_widths(graph: Graph, interval: int) -> tuple[int, int]:
     return axis_width(*slots[0], interval), axis_width(*slots[1], interval)
 
 
-def axis_bits(graph: Graph, lanes_in: int, lanes_out: int) -> tuple[int, int]:
-    """Bits of buses in and out that carry so many elements a word."""
-    slots = [stream.slot_bits(graph.tensors[t].quant) for t in ("input", graph.output)]
-    return slots[0] * lanes_in, slots[1] * lanes_out
-
-
 class _Builder:
     """Accumulates processes and streams; the only mutable thing here, and it does not leave the module."""
 

@@ -76,15 +76,18 @@ class Table:
 
 
 @lru_cache(maxsize=4096)
-def table(options: Options) -> Table:
-    """Options objects are remembered by their blocks, so this one is too."""
+def table(options: Options, exclusive: bool = False) -> Table:
+    """Options objects are remembered by their blocks, so this one is too.
+
+    ``exclusive``: an interval allows only the slowest option that keeps it.
+    """
     first = options.numbers[:, 2]
     both = first << 32 | np.where(options.second, options.second, first)
     takes, into = np.unique(both, return_inverse=True)
     gives, out_of = np.unique(options.numbers[:, 0], return_inverse=True)
     arrays = (options.cycles, options.resources, into, out_of, options.inner)
     columns = [np.ascontiguousarray(a, np.int64) for a in arrays]
-    counts = (ctypes.c_int64(n) for n in (len(options), len(takes), len(gives)))
+    counts = (ctypes.c_int64(n) for n in (len(options), len(takes), len(gives), exclusive))
     handle = _Handle("layer", *counts, *(_pointer(a) for a in columns))
     inputs = tuple((takes >> 32).tolist()), tuple((takes & 0xFFFFFFFF).tolist())
     return Table(options, inputs, tuple(gives.tolist()), handle)
@@ -109,8 +112,12 @@ def _fifo(bits: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _end(quant: Quant, elements: int, writes: bool) -> Table:
-    """An AXI end as a stage: a folding a width. ``writes``: it feeds the network."""
+def _end(quant: Quant, elements: int, writes: bool) -> tuple[Table, Table]:
+    """An AXI end as a stage: a folding a width. ``writes``: it feeds the network.
+
+    Designs have the narrowest one that keeps the interval, the first table says so; bounds that hold for all smaller
+    intervals need the second.
+    """
     slot, found = stream.slot_bits(quant), []
     for width in elaborate.AXIS_WIDTHS:
         if width >= max(slot, elaborate.LEAST_AXIS):
@@ -118,7 +125,8 @@ def _end(quant: Quant, elements: int, writes: bool) -> Table:
             lanes = width // slot
             folding = Folding(pe=lanes if writes else 1, lanes=1 if writes else lanes)
             found.append(Option(folding, process_cycles(p.iterations, p.depth) + 1, p.resources))
-    return table(collected(found))
+    options = collected(found)
+    return table(options, True), table(options)
 
 
 class _Program:
@@ -175,6 +183,7 @@ class Problem:
 
     tables: tuple[Table, ...]
     handle: _Handle = field(repr=False)
+    relaxed: _Handle = field(repr=False)  # with AXI ends of any width
     parts: tuple[_Handle, ...] = field(repr=False)  # kept alive
 
     def options(self, picks: Sequence[int]) -> list[Option]:
@@ -187,15 +196,21 @@ class Problem:
         ``weights`` becomes what proved the last one infeasible.
         """
         found = _library().flow_map_floor(
-            self.handle.pointer, ctypes.c_int64(low), _pointer(budget), ROUNDS, _pointer(weights)
+            self.relaxed.pointer, ctypes.c_int64(low), _pointer(budget), ROUNDS, _pointer(weights)
         )
         return None if found < 0 else int(found)
 
-    def fit(self, interval: int, budget: Floats, weights: Floats, nodes: int = NODES) -> tuple[int, list[int]]:
+    def proves(self, interval: int, budget: Floats, weights: Floats) -> bool:
+        """Whether no design of at most ``interval`` can fit."""
+        return self.fit(interval, budget, weights, handle=self.relaxed)[0] == 0
+
+    def fit(
+        self, interval: int, budget: Floats, weights: Floats, nodes: int = NODES, handle: _Handle | None = None
+    ) -> tuple[int, list[int]]:
         """1 and picks that fit as far as costs are known here, 0: proved that nothing fits, or -1: neither."""
         picks = np.zeros(len(self.tables), np.int32)
         state = _library().flow_map_fit(
-            self.handle.pointer, ctypes.c_int64(interval), _pointer(budget), ROUNDS, ctypes.c_int64(nodes),
+            (handle or self.handle).pointer, ctypes.c_int64(interval), _pointer(budget), ROUNDS, ctypes.c_int64(nodes),
             _pointer(weights), _pointer(picks),
         )  # fmt: skip
         return state, picks.tolist()
@@ -233,7 +248,8 @@ def problem(graph: Graph, board: Board) -> Problem:
     reads = Counter(t for node in graph.nodes for t in node.inputs) + Counter([graph.output])
     program = _Program(reads)
     ends = {t: graph.tensors[t] for t in ("input", graph.output)}
-    stages = [_end(ends["input"].quant, elaborate.size(graph, "input"), True)]
+    source = _end(ends["input"].quant, elaborate.size(graph, "input"), True)
+    stages = [source[0]]
     made = {"input": 0}
     joints: list[tuple[_Handle, frozenset[int]]] = []
     pairs: list[tuple[int, int]] = []
@@ -253,11 +269,11 @@ def problem(graph: Graph, board: Board) -> Problem:
         made[node.id] = len(stages)
         stages.append(t)
     last = _end(ends[graph.output].quant, elaborate.size(graph, graph.output), False)
-    connect(graph.output, last.takes[0], False)
+    connect(graph.output, last[0].takes[0], False)
     program.stage(len(stages), "", 1)
-    stages.append(last)
+    stages.append(last[0])
     names = ["input", *(n.id for n in graph.nodes), ""]
-    return _problem(stages, _forks(graph, names, stages, reads), joints, pairs, program)
+    return _problem(stages, (source[1], last[1]), _forks(graph, names, stages, reads), joints, pairs, program)
 
 
 def _forks(graph: Graph, names: list[str], stages: list[Table], reads: Counter[str]) -> list[tuple[int, ...]]:
@@ -273,19 +289,23 @@ def _forks(graph: Graph, names: list[str], stages: list[Table], reads: Counter[s
 
 
 def _problem(
-    stages: list[Table], forks: list[tuple[int, ...]], joints: list[tuple[_Handle, frozenset[int]]],
-    pairs: list[tuple[int, int]], program: _Program,
+    stages: list[Table], ends: tuple[Table, Table], forks: list[tuple[int, ...]],
+    joints: list[tuple[_Handle, frozenset[int]]], pairs: list[tuple[int, int]], program: _Program,
 ) -> Problem:  # fmt: skip
     widths = {row[-1] for row in forks} | {w for _, found in joints for w in found}
     widths |= {w for t in stages for w in _inner(t.options)}
     fifos = [_fifo(w) for w in sorted(widths - {0})]
-    handles = [t.handle for t in stages], [h for h, _ in joints]
-    pointers = [(ctypes.c_void_p * len(h))(*(x.pointer for x in h)) for h in handles]
     arrays = [np.array(x, np.int64) for x in (forks, pairs, program.steps, fifos, control(2))]
     n = [ctypes.c_int64(len(x)) for x in (stages, joints, program.steps, fifos)]
     p = [_pointer(a) for a in arrays]
-    handle = _Handle("problem", n[0], pointers[0], p[0], n[1], pointers[1], p[1], n[2], p[2], n[3], p[3], p[4])
-    return Problem(tuple(stages), handle, (*handles[0], *handles[1]))
+
+    def made(tables: list[Table]) -> _Handle:
+        layers = (ctypes.c_void_p * len(tables))(*(t.handle.pointer for t in tables))
+        joined = (ctypes.c_void_p * len(joints))(*(h.pointer for h, _ in joints))
+        return _Handle("problem", n[0], layers, p[0], n[1], joined, p[1], n[2], p[2], n[3], p[3], p[4])
+
+    parts = tuple(h for h, _ in joints) + tuple(t.handle for t in (*stages, *ends))
+    return Problem(tuple(stages), made(stages), made([ends[0], *stages[1:-1], ends[1]]), parts)
 
 
 @lru_cache(maxsize=4096)

@@ -439,8 +439,8 @@ i64 next_candidate(const Problem &p, i64 interval) {
 
 extern "C" {
 
-// cost, inner: a row an option; in, out: labels.
-void *flow_map_layer(int64_t n, int64_t ins, int64_t outs, const int64_t *cycles, const int64_t *cost, const int64_t *in, const int64_t *out,
+// cost, inner: a row an option; in, out: labels. exclusive: an option ends where the next slower one begins.
+void *flow_map_layer(int64_t n, int64_t ins, int64_t outs, int64_t exclusive, const int64_t *cycles, const int64_t *cost, const int64_t *in, const int64_t *out,
                      const int64_t *inner) {
     Layer *layer = new Layer();
     layer->ins = int(ins);
@@ -462,6 +462,9 @@ void *flow_map_layer(int64_t n, int64_t ins, int64_t outs, const int64_t *cycles
                 if (layer->cycles[b] > layer->cycles[a] && layer->cycles[b] < layer->expiry[a] && layer->inner[b] <= layer->inner[a] &&
                     layer->cost[b].within(layer->cost[a].of))
                     layer->expiry[a] = layer->cycles[b];
+    if (exclusive)
+        for (i64 a = 0; a < n; ++a)
+            for (i64 b = 0; b < n; ++b) if (cycles[b] > cycles[a]) layer->expiry[a] = std::min(layer->expiry[a], cycles[b]);
     return layer;
 }
 void flow_map_layer_free(void *layer) { delete static_cast<Layer *>(layer); }

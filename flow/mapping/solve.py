@@ -99,10 +99,7 @@ class Task:
         """The netlist of picks, FIFO depths included."""
         options = self.problem.options(picks)
         foldings = {n.id: o.folding for n, o in zip(self.graph.nodes, options, strict=True)}
-        interval = max(o.cycles for o in options)
-        first, last = (self.problem.tables[k].options[picks[k]].folding for k in (0, -1))
-        widths = elaborate.axis_bits(self.graph, first.pe, last.lanes)
-        return Found(tuple(picks), realise(self.graph, self.board, foldings, interval, widths))
+        return Found(tuple(picks), realise(self.graph, self.board, foldings, max(o.cycles for o in options)))
 
     def fitting(self, picks: Sequence[int], interval: int, weights: Floats) -> Found | None:
         """Realised picks if they fit; if not, what they took beyond what was counted is set aside."""
@@ -133,7 +130,7 @@ class Task:
 
     def _prove(self, interval: int) -> None:
         """Raise the bound if that many cycles are provably too few."""
-        if interval == self.bound and self.problem.fit(interval, self.limits(0), self.weights)[0] == 0:
+        if interval == self.bound and self.problem.proves(interval, self.limits(0), self.weights):
             self.bound = self.problem.next(interval + 1)
             self.limit = LIMITS[KINDS[int(np.argmax(self.weights))]]
 
