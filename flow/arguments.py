@@ -61,6 +61,8 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     p.add_argument("--timeout", type=float, default=7200.0, metavar="SECONDS")
     p = command("parse", "read HLS and Vivado reports")
     p.add_argument("reports", nargs="+", metavar="REPORT")
+    p = command("calibrate", "the estimator against reports: rows, modules, projects")
+    p.add_argument("paths", nargs="+", metavar="REPORT|DIR")
     p = command("bench", "run a benchmark and print its tables")
     p.add_argument("name", nargs="?", metavar="NAME", help="which; lists them without")
     p.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the benchmark's own arguments")

@@ -338,6 +338,15 @@ def parse(a: argparse.Namespace) -> Answer:
     return 0
 
 
+def calibrate(a: argparse.Namespace) -> Answer:
+    from flow import calibration
+    from flow.report import text
+
+    found = calibration.examine([Path(p) for p in a.paths])
+    emit(a, found, lambda: text.calibration(found))
+    return 0
+
+
 def boards(a: argparse.Namespace) -> Answer:
     from flow import board, platform
 
@@ -426,6 +435,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "lint": lint,
     "synth": synth,
     "parse": parse,
+    "calibrate": calibrate,
     "boards": boards,
     "blocks": blocks,
     "bench": bench,

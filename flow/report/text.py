@@ -149,3 +149,30 @@ def doctor() -> list[dict[str, Any]]:
     ):
         rows.append({"what": name, "state": shutil.which(name) or "missing", "needed": needed, "for": purpose})
     return rows
+
+
+def calibration(found: dict[str, Any]) -> str:
+    """Reports beside their predictions, and the correction that they give."""
+    lines = []
+    for r in found["reports"]:
+        if "measure" in r:
+            ratio = r["reported"] / r["predicted"]
+            line = f"{r['measure']} {r['predicted']:g} estimated, {r['reported']:g} reported ({ratio:.2f})"
+            lines.append(f"{r['file']} ({r['tool']}): {line}")
+            continue
+        lines.append(f"{r['file']} ({r['tool']}, {r['part']}, {r['top']})")
+        for name, t in r["rows"].items():
+            if t["exact"] is not None:
+                error = "" if t["sum_error"] is None else f", sum {t['sum_error']:+.1%}"
+                share = f"{t['exact']:.1%} of {t['with a law']} exact in {t['measure']}"
+                lines.append(f"  {name:12} {t['rows']:6} rows, {share}{error}")
+        totals = [f"{k} {t['predicted']} predicted, {t['reported']} reported" for k, t in r["totals"].items()]
+        lines.append(f"  total        {'; '.join(totals)}")
+    lines.append("corrections (reported / estimated):")
+    for c in found["corrections"]:
+        rank = "" if c["rank_correlation"] is None else f", rank correlation {c['rank_correlation']:.2f}"
+        lines.append(
+            f"  {c['measure']:16} {c['tool']} {c['family']}: x {c['factor']:.3f} "
+            f"({c['p10']:.3f} to {c['p90']:.3f}), {c['reports']} reports{rank}"
+        )
+    return "\n".join(lines)

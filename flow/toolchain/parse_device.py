@@ -10,7 +10,7 @@ from flow.toolchain.parse_values import RESOURCES, ToolReport
 
 # xc7z020-clg400-1, xc7z020clg400-1, 7z020clg400, xczu9eg-ffvb1156-2-e, xcu250-figd2104-2L-e
 _DEVICE = re.compile(
-    r"(?:xc|xa|xq)?(7[aksvz]\w*?\d+t?|zu\d+[a-z]{2}|[vk]u\d+p?|u\d+[a-z]?|k26)(?=-|[a-z]{3,4}\d|$)", re.I
+    r"(?:xc|xa|xq)?(7[aksvz]\w*?\d+t?|zu\d+[a-z]{2}|[vk]u\d+p?|u\d+[a-z]?|k2[46])(?=-|[a-z]{3,4}\d|$)", re.I
 )
 
 

@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("codegen", "system"),
     ("toolchain",),
     ("lint",),
-    ("project",),
+    ("project", "calibration"),
     ("assembly", "backends"),
     ("space", "train"),
     ("search", "archive", "front", "workers"),
