@@ -20,7 +20,8 @@ class Folding(NamedTuple):
 
     ``pe`` output lanes, ``simd`` inputs a cycle for each of them, ``lanes`` channels a beat of the input window,
     ``window`` "none", "serial" (one kernel position a beat) or "parallel" (the whole window a beat), ``mult`` where
-    multipliers go ("lut", "dsp" or "packed": two products a DSP), ``memory`` where weights go ("lutram" or "bram").
+    multipliers go ("lut", "dsp" or "packed": two to four products a DSP), ``memory`` where weights go ("lutram" or
+    "bram").
     """
 
     pe: int = 1

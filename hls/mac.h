@@ -43,19 +43,23 @@ template <class C, int MULT> struct Dot {
     }
 };
 
-// Two products a DSP: rows p and p + 1 share x. ((w1 << FIELD) + w0) * x holds both products; CHAIN of them are summed
-// before the fields are split, as many as fit the low field (flow/blocks/mac.py proves the choice).
-// C: FIELD, CHAIN, Packed (holds w1 << FIELD + w0), Pair (holds CHAIN packed products), Low (FIELD bits, signed).
+// Several products a DSP: ROWS rows from p on share x. (... + (w1 << FIELD) + w0) * x holds one product in each field of
+// FIELD bits; CHAIN of them are summed before the fields are split, as many as fit every field but the highest
+// (flow/blocks/mac.py proves the choice).
+// C: ROWS, FIELD, CHAIN, Packed (holds the packed weights), Pair (holds CHAIN packed products).
 template <class C> struct Dot<C, MULT_PACKED> {
     template <class W, class X> static void apply(const W weights[C::PE][C::SIMD], const X x[C::SIMD], typename C::Acc sum[C::PE]) {
 #pragma HLS INLINE
-#ifdef COEXPLORE_NATIVE_UNPACKED
-        Dot<C, MULT_DSP>::apply(weights, x, sum);
-#else
     rows:
-        for (int p = 0; p < C::PE; p += 2) {
+        for (int p = 0; p < C::PE; p += C::ROWS) {
 #pragma HLS UNROLL
-            typename C::Acc low_total = 0, high_total = 0;
+            typename C::Acc total[C::ROWS];
+#pragma HLS ARRAY_PARTITION variable=total complete dim=0
+        clear:
+            for (int r = 0; r < C::ROWS; ++r) {
+#pragma HLS UNROLL
+                total[r] = 0;
+            }
         chains:
             for (int s = 0; s < C::SIMD; s += C::CHAIN) {
 #pragma HLS UNROLL
@@ -64,21 +68,33 @@ template <class C> struct Dot<C, MULT_PACKED> {
                 for (int k = 0; k < C::CHAIN; ++k) {
 #pragma HLS UNROLL
                     if (s + k < C::SIMD) {
-                        const typename C::Packed packed = (typename C::Packed)(
-                            (typename C::Packed)((typename C::Packed)weights[p + 1][s + k] * ((typename C::Packed)1 << C::FIELD)) + weights[p][s + k]);
+                        typename C::Packed packed = 0;
+                    pack:
+                        for (int r = C::ROWS - 1; r >= 0; --r) {
+#pragma HLS UNROLL
+                            packed = (typename C::Packed)(packed * ((typename C::Packed)1 << C::FIELD));
+                            if (p + r < C::PE) packed = (typename C::Packed)(packed + weights[p + r][s + k]);
+                        }
                         typename C::Pair product = multiply<typename C::Pair>(packed, x[s + k]);
 #pragma HLS BIND_OP variable=product op=mul impl=dsp
                         pair = (typename C::Pair)(pair + product);
                     }
                 }
-                const typename C::Pair low = low_field<typename C::Pair, C::FIELD>(pair);
-                low_total = (typename C::Acc)(low_total + low);
-                high_total = (typename C::Acc)(high_total + (typename C::Pair)((typename C::Pair)(pair - low) >> C::FIELD));
+            split:
+                for (int r = 0; r < C::ROWS - 1; ++r) {
+#pragma HLS UNROLL
+                    const typename C::Pair low = low_field<typename C::Pair, C::FIELD>(pair);
+                    total[r] = (typename C::Acc)(total[r] + low);
+                    pair = (typename C::Pair)((typename C::Pair)(pair - low) >> C::FIELD);
+                }
+                total[C::ROWS - 1] = (typename C::Acc)(total[C::ROWS - 1] + pair);
             }
-            sum[p] = low_total;
-            sum[p + 1] = high_total;
+        give:
+            for (int r = 0; r < C::ROWS; ++r) {
+#pragma HLS UNROLL
+                if (p + r < C::PE) sum[p + r] = total[r];
+            }
         }
-#endif
     }
     template <class Pair, int FIELD> static Pair low_field(Pair pair) {
 #pragma HLS INLINE

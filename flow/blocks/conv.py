@@ -6,6 +6,7 @@ SF = IC * KH * KW / SIMD. Grouped convolutions run their groups one after anothe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -87,9 +88,9 @@ def folds(la: Layer, f: Folding) -> Folds:
     return Folds(nf, sf, beat_size // f.simd, beat_size, la.vectors * la.groups * nf * sf)
 
 
-def depth(la: Layer, simd: int, mult: Multiplier, ultra: bool) -> int:
+def depth(la: Layer, pe: int, simd: int, mult: Multiplier, ultra: bool) -> int:
     """Pipeline depth: read, weights, products, accumulate, round, write."""
-    pack = mac.packing(la.weights, la.x_range, mac.wide_port(ultra)) if mult == "packed" else None
+    pack = mac.packing(la.weights, la.x_range, mac.wide_port(ultra), pe) if mult == "packed" else None
     return 2 + mac.latency(simd, mult, pack.chain if pack else 1) + 1 + la.rounding.latency + 1
 
 
@@ -204,10 +205,29 @@ def weight_costs(la: Layer, pe: IntArray, simd: IntArray, memory: Storage) -> In
     return table[back.reshape(products.shape)]
 
 
+def products(
+    la: Layer, pe: IntArray, simd: IntArray, mult: Multiplier, ultra: bool
+) -> Iterator[tuple[IntArray | None, IntArray]]:
+    """For each PE: cost of the products and pipeline depth at each SIMD width; no cost where packing is illegal."""
+    last: mac.Packing | int | None = 0  # of what was computed last: a packing, or None without
+    for n in (int(n) for n in pe):
+        pack = mac.packing(la.weights, la.x_range, mac.wide_port(ultra), n) if mult == "packed" else None
+        if mult == "packed" and pack is None:
+            yield None, simd
+            continue
+        if pack != last:
+            arguments = (la.weights, la.x_range, la.rounding.acc_bits, mult)
+            parts = [mac.parts(int(s), *arguments, pack) for s in simd]
+            group, join, row = (np.array(column, np.int64) for column in zip(*parts, strict=True))
+            depths = np.array([depth(la, n, int(s), mult, ultra) for s in simd], np.int64)
+            last = pack
+        groups = -(-n // pack.rows) if pack else n
+        yield group * groups + join * (n - groups) + row * n, depths
+
+
 @lru_cache(maxsize=4096)
 def layer_options(la: Layer, ultra: bool) -> Options:
     """Every undominated legal folding. Axes: multiplier, memory, PE, pair of SIMD and head, resource."""
-    packed = mac.packing(la.weights, la.x_range, mac.wide_port(ultra)) is not None
     pe, feed = np.array(divisors(la.outputs), np.int64), pairs(la)
     simd, where = np.unique(feed.simd, return_inverse=True)
     lanes = np.array([lane_cost(la, int(n)) for n in pe], np.int64)[:, None]
@@ -218,17 +238,13 @@ def layer_options(la: Layer, ultra: bool) -> Options:
     cost = np.zeros((*shape, len(Resources._fields)), np.int64)
     cycles, legal = np.zeros(shape, np.int64), np.ones(shape, bool)
     for i, mult in enumerate(MULTIPLIERS):
-        step = 2 if mult == "packed" else 1  # a packed unit serves pairs of outputs
-        if mult == "packed" and (not packed or la.outputs % 2):
-            legal[i] = False
-            continue
-        dots = [
-            mac.dot_cost(step, int(n), la.weights, la.x_range, la.rounding.acc_bits, mult, ultra) for n in simd
-        ]  # fmt: skip
-        cost[i] = np.array(dots, np.int64)[where] * (pe // step)[:, None, None] + lanes + fronts
-        depths = np.array([depth(la, int(n), mult, ultra) for n in simd], np.int64)[where]
-        cycles[i] = np.maximum(stage_cycles((0, 1)) - 1 + la.vectors * words + np.maximum(depths - 1, 1), feed.cycles)
-        legal[i] &= (pe % step == 0)[:, None]
+        for k, (dots, depths) in enumerate(products(la, pe, simd, mult, ultra)):
+            if dots is None:
+                legal[i, :, k] = False
+                continue
+            cost[i, :, k] = dots[where] + lanes[k] + fronts[k]
+            busy = la.vectors * words[k] + np.maximum(depths[where] - 1, 1)
+            cycles[i, :, k] = np.maximum(stage_cycles((0, 1)) - 1 + busy, feed.cycles)
     for j, store in enumerate(stores):
         cost[:, j] += store
     legal[:, MEMORIES.index("bram")] &= words > SHALLOW
@@ -279,18 +295,18 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         node=node.id,
         header="matvec.h",
         function="matvec",
-        constants=(*constants.items(), *mac.constants(la.weights, la.x_range, f.mult, ultra), *r.constants),
+        constants=(*constants.items(), *mac.constants(la.weights, la.x_range, f.mult, ultra, f.pe), *r.constants),
         types=(
             ("In", beat(inputs.bits, inputs.signed, inputs.lanes)),
             ("Out", beat(outputs.bits, outputs.signed, outputs.lanes)),
             ("T", ctype(la.x.bits, la.x.signed)),
             *r.types(out),
-            *mac.types(la.weights, la.x_range, f.mult, ultra),
+            *mac.types(la.weights, la.x_range, f.mult, ultra, f.pe),
         ),
         inputs=(inputs,),
         outputs=(outputs,),
         iterations=k.iterations,
-        depth=depth(la, f.simd, f.mult, ultra),
+        depth=depth(la, f.pe, f.simd, f.mult, ultra),
         resources=unit_cost(la, f, inputs.lanes, ultra),
         memories=(
             Memory("weights", weights, w_bits, w_signed, impl),

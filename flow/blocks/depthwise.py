@@ -144,12 +144,16 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         node=node.id,
         header="depthwise.h",
         function="depthwise",
-        constants=(*constants.items(), *mac.constants(la.weights, la.x_range, f.mult, board.ultrascale), *r.constants),
+        constants=(
+            *constants.items(),
+            *mac.constants(la.weights, la.x_range, f.mult, board.ultrascale, f.pe),
+            *r.constants,
+        ),
         types=(
             ("In", beat(inputs.bits, inputs.signed, inputs.lanes)),
             ("Out", beat(outputs.bits, outputs.signed, outputs.lanes)),
             *r.types(out),
-            *mac.types(la.weights, la.x_range, f.mult, board.ultrascale),
+            *mac.types(la.weights, la.x_range, f.mult, board.ultrascale, f.pe),
         ),
         inputs=(inputs,),
         outputs=(outputs,),

@@ -1,8 +1,10 @@
-"""Multiply-accumulate arrays: multipliers in LUTs, in DSPs, or two products a DSP (``hls/mac.h``).
+"""Multiply-accumulate arrays: multipliers in LUTs, in DSPs, or several products a DSP (``hls/mac.h``).
 
-Packing: ((w1 << F) + w0) * x holds w1 x in the high and w0 x in the low field; CHAIN such products may be summed before
-the fields are split as long as the sum of the low products stays inside F signed bits. The multiplier takes 27 x 18
-signed bits in a DSP48E2 (AMD UG579) and 25 x 18 in a DSP48E1 (UG479).
+Packing: (... + (w2 << 2F) + (w1 << F) + w0) * x holds one product in each field of F bits; CHAIN such products may be
+summed before the fields are split as long as the sums in all but the highest field stay inside F signed bits: taking
+the low field off as a signed number leaves the same form with one field fewer, so every field comes out exact. Two
+rows of 8-bit weights share a DSP, three of 4 bits, four of 3 or 2 bits. The multiplier takes 27 x 18 signed bits in a
+DSP48E2 (AMD UG579) and 25 x 18 in a DSP48E1 (UG479).
 """
 
 from __future__ import annotations
@@ -38,30 +40,40 @@ def weight_range(weights: IntArray) -> Range:
 
 @dataclass(frozen=True)
 class Packing:
-    """Field width, products per chain and type widths of a packed pair."""
+    """Rows of weights in one operand, field width, products per chain, and type widths."""
 
+    rows: int
     field: int
     chain: int
     packed_bits: int
     pair_bits: int
 
 
+MAX_ROWS, MAX_CHAIN = 4, 8
+X_PORT = 18  # signed bits of a DSP's narrow operand
+
+
 @lru_cache(maxsize=4096)
-def packing(weights: Range, x: Range, wide_port: int) -> Packing | None:
-    """Widest field that fits the multiplier's ``wide_port`` (27 or 25 bits), or None when two products do not fit."""
-    if signed_bits(*x) > 18:
+def packing(weights: Range, x: Range, wide_port: int, pe: int) -> Packing | None:
+    """Most rows, then widest field, that fit the multiplier's ``wide_port`` (27 or 25 bits); None when two do not.
+
+    ``pe``: rows that there are; the last DSP of a column may hold fewer.
+    """
+    if signed_bits(*x) > X_PORT:
         return None
     products = [a * b for a in weights for b in x]
     low, high = min(products), max(products)
-    for field in range(wide_port - 1, 1, -1):
-        packed = ((weights[0] << field) + min(weights[0], 0), (weights[1] << field) + max(weights[1], 0))
-        if signed_bits(*packed) > wide_port:
-            continue
-        chain = min((1 << (field - 1)) // max(-low, 1), ((1 << (field - 1)) - 1) // max(high, 1), 8)
-        if chain < 1:
-            return None
-        pair = [chain * a * b for a in packed for b in x]
-        return Packing(field, chain, signed_bits(*packed), signed_bits(min(pair), max(pair)))
+    for rows in range(min(MAX_ROWS, pe), 1, -1):
+        for field in range((wide_port - 1) // (rows - 1), 1, -1):
+            ones = sum(1 << (field * r) for r in range(rows))
+            packed = (min(weights[0], 0) * ones, max(weights[1], 0) * ones)
+            if signed_bits(*packed) > wide_port:
+                continue
+            chain = min((1 << (field - 1)) // max(-low, 1), ((1 << (field - 1)) - 1) // max(high, 1), MAX_CHAIN)
+            if chain < 1:
+                break
+            pair = [chain * a * b for a in packed for b in x]
+            return Packing(rows, field, chain, signed_bits(*packed), signed_bits(min(pair), max(pair)))
     return None
 
 
@@ -75,32 +87,39 @@ def wide_port(ultrascale: bool) -> int:
     return 27 if ultrascale else 25
 
 
-@lru_cache(maxsize=65536)
 def dot_cost(
     pe: int, simd: int, weights: Range, x: Range, acc_bits: int, mult: Multiplier, ultrascale: bool
 ) -> Resources:
-    """Multipliers and adder trees of ``pe`` dot products of length ``simd``; every level registered.
+    """Multipliers and adder trees of ``pe`` dot products of length ``simd``; every level registered."""
+    pack = packing(weights, x, wide_port(ultrascale), pe) if mult == "packed" else None
+    assert pack is not None or mult != "packed", "illegal packing"
+    group, join, row = parts(simd, weights, x, acc_bits, mult, pack)
+    groups = -(-pe // pack.rows) if pack else pe
+    return group.times(groups) + join.times(pe - groups) + row.times(pe)
+
+
+@lru_cache(maxsize=65536)
+def parts(
+    simd: int, weights: Range, x: Range, acc_bits: int, mult: Multiplier, pack: Packing | None
+) -> tuple[Resources, Resources, Resources]:
+    """What dot products of length ``simd`` cost: each group of rows that share DSPs, each further row of it, each row.
 
     A multiplication followed by an addition becomes one DSP (mac_muladd rows of real reports), so half of the first
-    level's additions cost nothing; in packed chains all additions inside a chain do.
+    level's additions cost nothing; in packed chains all additions inside a chain do. Without packing each row is a
+    group of its own.
     """
-    wb, xb = signed_bits(*weights), bits_for(*x)[0]
     bits = product_bits(weights, x)
-    if mult == "packed":
-        pack = packing(weights, x, wide_port(ultrascale))
-        assert pack is not None and pe % 2 == 0, "illegal packing"
+    if pack is not None:
         chains = -(-simd // pack.chain)
         field_bits = min(bits + (min(pack.chain, simd) - 1).bit_length(), acc_bits)
-        pair = Resources(dsp=simd) + laws.adder(field_bits).times(chains) + laws.register(2 * field_bits).times(chains)
-        pair += tree(chains, field_bits, acc_bits).times(2)
-        return pair.times(pe // 2)
-    one = laws.multiplier(wb, xb, "lut" if mult == "lut" else "dsp")
-    row = one.times(simd)
+        row = laws.register(field_bits).times(chains) + tree(chains, field_bits, acc_bits)
+        return Resources(dsp=simd), laws.adder(field_bits).times(chains), row
+    row = laws.multiplier(signed_bits(*weights), bits_for(*x)[0], "lut" if mult == "lut" else "dsp").times(simd)
     if mult == "dsp":
         row += tree(-(-simd // 2), bits + 1, acc_bits)
     else:
         row += laws.register(bits).times(simd) + tree(simd, bits, acc_bits)
-    return row.times(pe)
+    return Resources(), Resources(), row
 
 
 def tree(leaves: int, bits: int, limit: int) -> Resources:
@@ -120,19 +139,19 @@ def latency(simd: int, mult: Multiplier, chain: int = 1) -> int:
     return (3 if mult == "dsp" else 2) + max(0, simd - 1).bit_length()
 
 
-def types(weights: Range, x: Range, mult: Multiplier, ultrascale: bool) -> tuple[tuple[str, str], ...]:
+def types(weights: Range, x: Range, mult: Multiplier, ultrascale: bool, pe: int) -> tuple[tuple[str, str], ...]:
     """C++ types the header asks for."""
     out = [("Product", ctype(product_bits(weights, x), True))]
-    pack = packing(weights, x, wide_port(ultrascale)) if mult == "packed" else None
+    pack = packing(weights, x, wide_port(ultrascale), pe) if mult == "packed" else None
     if pack:
         out += [("Packed", ctype(pack.packed_bits, True)), ("Pair", ctype(pack.pair_bits, True))]
     return tuple(out)
 
 
-def constants(weights: Range, x: Range, mult: Multiplier, ultrascale: bool) -> tuple[tuple[str, int], ...]:
+def constants(weights: Range, x: Range, mult: Multiplier, ultrascale: bool, pe: int) -> tuple[tuple[str, int], ...]:
     """C++ constants the header asks for."""
-    pack = packing(weights, x, wide_port(ultrascale)) if mult == "packed" else None
+    pack = packing(weights, x, wide_port(ultrascale), pe) if mult == "packed" else None
     out = [("MULT", MULT[mult])]
     if pack:
-        out += [("FIELD", pack.field), ("CHAIN", pack.chain)]
+        out += [("ROWS", pack.rows), ("FIELD", pack.field), ("CHAIN", pack.chain)]
     return tuple(out)
