@@ -60,11 +60,12 @@ def products(graph: Graph, node: Node, board: Board) -> Products | None:
     if weight is None:
         return None
     quant = graph.tensors[node.inputs[0]].quant
-    weights, x = mac.weight_range(weight), (quant.lo, quant.hi)
+    weights, x = mac.weight_range(weight >> mac.common_shift(weight)), (quant.lo, quant.hi)
     wide = mac.wide_port(board.ultrascale)
     bits = signed_bits(*weights), quant.bits
     tiles = laws.multiplier(*bits, "dsp").dsp
-    each = 2.0 if mac.packing(weights, x, wide) is not None else 1.0 / max(1, tiles)
+    pack = mac.packing(weights, x, wide, mac.MAX_ROWS)
+    each = float(pack.rows) if pack is not None else 1.0 / max(1, tiles)
     return Products(graph.macs(node), each, laws.multiplier(*bits, "lut").lut)
 
 
