@@ -83,6 +83,7 @@ def search(a: argparse.Namespace) -> Answer:
         device=a.device,
         precision=a.precision,
         accelerate=config.accelerations(a.accelerate),
+        engine=a.engine,
     )
     return finished(a, folder, run.start(settings, folder, say))
 

@@ -16,7 +16,7 @@ from flow import explore, space, tasks
 from flow.search import pareto
 from flow.space.network import NetSpec
 from flow.study import Candidate, RunError, Study
-from flow.workers import Done, Failed, Pool, Task
+from flow.workers import Done, Failed, Task, Workers
 
 FINALISTS = 12  # networks trained fully at most
 FIRST = 4  # of them trained to their end, before curves may give others up
@@ -80,7 +80,7 @@ def ranked(study: Study, good: list[Candidate]) -> list[NetSpec]:
     return [best[d][0].spec for d in order]
 
 
-def conclude(study: Study, pool: Pool) -> list[dict[str, Any]]:
+def conclude(study: Study, pool: Workers) -> list[dict[str, Any]]:
     """Full training, true weights at every hardware point, the front, its proof.
 
     Returns the journal's records of the front's points.
@@ -94,7 +94,7 @@ def conclude(study: Study, pool: Pool) -> list[dict[str, Any]]:
     return prove(study, pool, points)
 
 
-def train(study: Study, pool: Pool, specs: list[NetSpec], share: float) -> None:
+def train(study: Study, pool: Workers, specs: list[NetSpec], share: float) -> None:
     """The finalists' full training. With ``curves``, those after the first few are given up once their curve says
     that they stay below what the first ones' accelerators already give; the parting does not depend on the workers."""
     uses = study.config.accelerate
@@ -107,7 +107,7 @@ def train(study: Study, pool: Pool, specs: list[NetSpec], share: float) -> None:
         study.train(pool, fresh, "full", share, own if "inherit" in uses else None, needed, specs[:first])
 
 
-def least_accuracies(study: Study, pool: Pool, done: list[NetSpec], fresh: list[NetSpec]) -> dict[str, float]:
+def least_accuracies(study: Study, pool: Workers, done: list[NetSpec], fresh: list[NetSpec]) -> dict[str, float]:
     """Network -> the accuracy above which one of its accelerators is on the front, the points of ``done`` given."""
     points = refined(study, pool, done)
     found: dict[str, float] = {}
@@ -127,7 +127,7 @@ def best_within(points: list[dict[str, Any]], o: dict[str, float]) -> float:
     return max(better, default=0.0)
 
 
-def refined(study: Study, pool: Pool, specs: list[NetSpec]) -> list[dict[str, Any]]:
+def refined(study: Study, pool: Workers, specs: list[NetSpec]) -> list[dict[str, Any]]:
     """Every fully trained network at every size of accelerator."""
     clock = study.config.clock_mhz or study.board.clock_mhz
     budgets = sorted({c.budget for c in study.state.candidates.values()} | set(space.hardware.BUDGETS))
@@ -172,7 +172,7 @@ def front(study: Study, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(points, key=lambda p: p["objectives"]["latency_ms"])
 
 
-def prove(study: Study, pool: Pool, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def prove(study: Study, pool: Workers, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Compile and C-simulate every front point, synthesise it when a tool is there; failures and points that their
     report pushes off the front are replaced by the next best."""
     finished = {key(r): r for r in study.archive.of("proof")}
@@ -233,7 +233,7 @@ def proof(study: Study, outcome: Done | Failed, p: dict[str, Any]) -> dict[str, 
     return record
 
 
-def synthesise(study: Study, pool: Pool, points: list[dict[str, Any]], finished: dict[Any, dict[str, Any]]) -> None:
+def synthesise(study: Study, pool: Workers, points: list[dict[str, Any]], finished: dict[Any, dict[str, Any]]) -> None:
     """Reported numbers for proved points, told to the strategy too."""
     if study.tool is None:
         return

@@ -43,6 +43,7 @@ class Config:
     device: str = "auto"
     precision: str = "auto"
     accelerate: tuple[str, ...] = ACCELERATIONS
+    engine: str = "local"
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
@@ -57,6 +58,8 @@ class Config:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give {low} to {high}")
         if self.target not in ("csynth", "impl"):
             raise ConfigError(f"target {self.target!r}: csynth or impl")
+        if self.engine not in ("local", "ray"):
+            raise ConfigError(f"engine {self.engine!r}: local or ray")
         if unknown := sorted(set(self.accelerate) - set(ACCELERATIONS)):
             raise ConfigError(f"accelerate {unknown[0]!r}: give all, none, or some of {', '.join(ACCELERATIONS)}")
         for name in ("max_latency_ms", "min_fps", "max_energy_mj"):

@@ -15,13 +15,13 @@ import numpy as np
 from flow import ladder, search, tasks
 from flow.search import pareto
 from flow.study import GENERATION, Candidate, Study
-from flow.workers import Failed, Pool, Task
+from flow.workers import Failed, Task, Workers
 
 LIMIT = 0.45  # of the time limit for exploring in all
 SYNTHESIS_S = 7200.0  # time limit of one synthesis
 
 
-def explore(study: Study, pool: Pool) -> None:
+def explore(study: Study, pool: Workers) -> None:
     """Generations of joint candidates until the trials or the time for exploring are used up."""
     study.replay()
     while (start := complete(study)) < study.config.trials:
@@ -51,7 +51,7 @@ def complete(study: Study) -> int:
     return told if told >= study.config.trials else told // GENERATION * GENERATION
 
 
-def estimate(study: Study, pool: Pool, batch: list[Candidate]) -> None:
+def estimate(study: Study, pool: Workers, batch: list[Candidate]) -> None:
     work = [
         Task(str(c.number), tasks.estimate_candidate, (c.spec.json(), c.clock_mhz, c.budget, study.settings), 300)
         for c in batch
@@ -68,7 +68,7 @@ def estimate(study: Study, pool: Pool, batch: list[Candidate]) -> None:
         study.state.candidates[c.number] = c
 
 
-def verify(study: Study, pool: Pool, start: int) -> None:
+def verify(study: Study, pool: Workers, start: int) -> None:
     """With a vendor's tool: synthesise the generation's most promising trained candidate and believe the report."""
     batch = [c for n, c in sorted(study.state.candidates.items()) if n >= start]
     ready = [c for c in batch if c.feasible and c.spec.digest in study.state.pace]

@@ -19,7 +19,7 @@ from flow import expect, tasks
 from flow.search import pareto
 from flow.space.network import NetSpec
 from flow.study import Study
-from flow.workers import Failed, Pool, Task
+from flow.workers import Failed, Task, Workers
 
 SHARE = 0.3  # of the time limit for the quick rungs
 LEAST = 10  # networks trained shortly, whatever the time
@@ -28,7 +28,7 @@ HALVED = 2  # short trainings a generation where few steps come first: six glanc
 SCORE_S = 120.0
 
 
-def climb(study: Study, pool: Pool, start: int) -> None:
+def climb(study: Study, pool: Workers, start: int) -> None:
     """The quick rungs of the generation that begins with candidate ``start``."""
     uses = study.config.accelerate
     if "proxies" in uses:
@@ -38,7 +38,7 @@ def climb(study: Study, pool: Pool, start: int) -> None:
     rung(study, pool, start, "short", HALVED if "halving" in uses and study.state.short else PROMOTED["short"])
 
 
-def score(study: Study, pool: Pool) -> None:
+def score(study: Study, pool: Workers) -> None:
     """Zero-cost scores of every feasible network that has none."""
     fresh = {c.spec.digest: c.spec for c in study.state.candidates.values() if c.feasible}
     fresh = {d: s for d, s in fresh.items() if d not in study.state.scores}
@@ -53,7 +53,7 @@ def score(study: Study, pool: Pool) -> None:
         study.learn_scores(record)
 
 
-def rung(study: Study, pool: Pool, start: int, name: str, count: int) -> None:
+def rung(study: Study, pool: Workers, start: int, name: str, count: int) -> None:
     """Choose and train at most ``count`` networks on rung ``name``."""
     for record in study.archive.of("promotion"):
         if record["start"] == start and record.get("rung", "short") == name:

@@ -15,6 +15,7 @@ from typing import Any
 from flow import conclude, explore, results
 from flow.archive import Archive
 from flow.config import Config, from_dict
+from flow.ray_workers import RayPool
 from flow.study import RunError, Say, Study, parts
 from flow.workers import Pool
 
@@ -35,7 +36,7 @@ def resume(folder: Path, say: Say) -> dict[str, Any]:
 
 def carry_out(config: Config, archive: Archive, say: Say) -> dict[str, Any]:
     """Explore and conclude, with workers ended and the lock released whatever happens."""
-    with archive, Pool(config.workers) as pool:
+    with archive, workers(config) as pool:
         study = Study(config, archive, say)
         began = time.monotonic()
         try:
@@ -45,6 +46,11 @@ def carry_out(config: Config, archive: Archive, say: Say) -> dict[str, Any]:
             archive.append({"kind": "time", "elapsed": time.monotonic() - began})
         study.note(f"{len(front['points'])} points on the front, hypervolume {front['hypervolume']:.4f}")
         return front
+
+
+def workers(config: Config) -> Pool | RayPool:
+    """The pool of ``config.engine``; raises EngineError where there is no cluster."""
+    return RayPool() if config.engine == "ray" else Pool(config.workers)
 
 
 def rewrite(folder: Path) -> Path:

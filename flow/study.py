@@ -24,7 +24,7 @@ from flow.search import encoded
 from flow.search.curves import Ended
 from flow.space.network import NetSpec, from_json
 from flow.toolchain import vendor
-from flow.workers import Done, Failed, Pool, Task
+from flow.workers import Done, Failed, Task, Workers
 
 Say = Callable[[str], None]
 GENERATION = 24  # candidates asked for at once
@@ -153,7 +153,7 @@ class Study:
 
     def train(
         self,
-        pool: Pool,
+        pool: Workers,
         specs: list[NetSpec],
         recipe: str,
         share: float = 1.0,
@@ -176,7 +176,7 @@ class Study:
             if needed and curves:
                 how |= {"curves": curves, "needed": needed.get(s.digest, 0.0)}
             arguments = (s.json(), self.settings, how, str(self.checkpoint(s.digest, recipe)))
-            work.append(Task(s.digest, tasks.train_candidate, arguments, 4 * self.config.time_s + 600))
+            work.append(Task(s.digest, tasks.train_candidate, arguments, 4 * self.config.time_s + 600, trains=True))
         for outcome in pool.run(work):
             record: dict[str, Any] = {"kind": "train", "network": outcome.key, "recipe": recipe}
             if isinstance(outcome, Failed):

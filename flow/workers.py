@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from typing import Any, Protocol
 
 ATTEMPTS = 2
 GRACE_S = 5.0  # for a task to clean up when it is ended
@@ -25,12 +25,14 @@ GRACE_S = 5.0  # for a task to clean up when it is ended
 
 @dataclass(frozen=True)
 class Task:
-    """``function`` must be importable by name; ``arguments`` and its result travel between processes."""
+    """``function`` must be importable by name; ``arguments`` and its result travel between processes. ``trains``: it
+    uses a GPU where there is one."""
 
     key: str
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     timeout_s: float = 3600.0
+    trains: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class Failed:
     key: str
     reason: str
     seconds: float
+
+
+class Workers(Protocol):
+    """What runs tasks: ``Pool`` here, ``flow.ray_workers.RayPool`` on a cluster."""
+
+    def run(self, tasks: list[Task]) -> Iterator[Done | Failed]:
+        """Results in order of completion; a task whose worker dies or hangs is tried again."""
 
 
 @dataclass
@@ -71,15 +80,19 @@ def _serve(pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         try:
-            answer = ForkingPickler.dumps((True, function(*arguments)))
-        except Exception as e:  # noqa: BLE001 - whatever a task raises is its result
-            where = traceback.extract_tb(e.__traceback__)[-1]
-            reason = f"{type(e).__name__}: {e} ({os.path.basename(where.filename)}:{where.lineno})"
-            answer = ForkingPickler.dumps((False, reason))
-        try:
-            pipe.send_bytes(answer)
+            pipe.send_bytes(answer(function, arguments))
         except OSError:
             return  # nobody is left to hear it
+
+
+def answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    """Pickled ``(True, result)``, or ``(False, reason)`` of what the function raised or gave that cannot travel."""
+    try:
+        return bytes(ForkingPickler.dumps((True, function(*arguments))))
+    except Exception as e:  # noqa: BLE001 - whatever a task raises is its result
+        where = traceback.extract_tb(e.__traceback__)[-1]
+        reason = f"{type(e).__name__}: {e} ({os.path.basename(where.filename)}:{where.lineno})"
+        return bytes(ForkingPickler.dumps((False, reason)))
 
 
 def _end_with_parent() -> None:

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("project", "calibration"),
     ("assembly", "backends"),
     ("space", "train"),
-    ("search", "archive", "front", "workers"),
+    ("search", "archive", "front", "workers", "ray_workers"),
     ("report",),
     ("expect", "tasks", "train_one", "study", "effort", "ladder", "explore", "conclude", "results", "run"),
     ("arguments", "bench", "cli"),

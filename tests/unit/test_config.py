@@ -70,7 +70,7 @@ def test_there_and_back(tmp_path: Path) -> None:
         max_latency_ms=3.5, min_fps=30.0, max_energy_mj=2.0, max_utilisation=0.5, weight_bits=(3,),
         activation_bits=(2, 8), clock_mhz=150.0, seed=2**40, workers=3, toolchain="none", front_size=4,
         target="impl", confidence=0.9,
-        device="cpu", precision="float32", accelerate=("curves", "halving"),
+        device="cpu", precision="float32", accelerate=("curves", "halving"), engine="ray",
     )  # fmt: skip
     same = [f.name for f in fields(Config) if f.name != "mode" and getattr(full, f.name) == f.default]
     assert not same, f"not tested: {same}"
