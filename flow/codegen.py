@@ -106,7 +106,9 @@ def plan(design: Design, vectors: tuple[IntArray, IntArray] | None = None) -> Bu
     }
     processes = [process_view(p, design) for p in net.processes]
     view["processes"] = processes
-    view["streams"] = [{"name": s.name, "type": element_type(s.port), "depth": s.depth} for s in net.streams]
+    view["streams"] = [
+        {"name": s.name, "type": element_type(s.port), "depth": s.depth, "storage": s.storage} for s in net.streams
+    ]
     source, sink = net.processes[0], net.processes[-1]
     view["source"] = dict(source.constants)
     view["sink"] = dict(sink.constants)
@@ -200,7 +202,7 @@ def describe(design: Design) -> dict[str, Any]:
         "bound": asdict(design.bound),
         "streams": [
             {"name": s.name, "source": list(s.source), "sink": list(s.sink), "depth": s.depth,
-             "bits": s.port.width, "beats": s.port.beats}
+             "bits": s.port.width, "beats": s.port.beats, "storage": s.storage}
             for s in design.netlist.streams
         ],
         "processes": [

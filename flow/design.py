@@ -124,13 +124,17 @@ def stage_cycles(*processes: tuple[int, int]) -> int:
 
 @dataclass(frozen=True)
 class Stream:
-    """A FIFO from one process's output port to another's input port; ``depth`` in beats."""
+    """A FIFO from one process's output port to another's input port; ``depth`` in beats.
+
+    ``storage``: "auto", as the tool decides by size, or "srl", bound to shift registers.
+    """
 
     name: str
     source: tuple[str, int]
     sink: tuple[str, int]
     port: Port
     depth: int = 2
+    storage: Literal["auto", "srl"] = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +193,7 @@ class Design:
     def __post_init__(self) -> None:
         object.__setattr__(self, "foldings", MappingProxyType(dict(self.foldings)))
         parts = [self.graph.digest, self.board.name, self.clock_mhz, dict(self.foldings)]
-        parts += [(s.name, s.source, s.sink, s.depth) for s in self.netlist.streams]
+        parts += [(s.name, s.source, s.sink, s.depth, s.storage) for s in self.netlist.streams]
         object.__setattr__(self, "digest", digest_of(parts))
 
     @property

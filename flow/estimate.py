@@ -21,7 +21,7 @@ def resources(netlist: Netlist) -> Resources:
     for p in netlist.processes:
         total += p.resources
     for s in netlist.streams:
-        total += laws.fifo(s.depth, s.port.width)
+        total += laws.fifo(s.depth, s.port.width, storage=s.storage)
     return total
 
 
@@ -33,7 +33,7 @@ def by_node(netlist: Netlist) -> dict[str, Resources]:
         out[p.node] = out.get(p.node, Resources()) + p.resources
     for s in netlist.streams:
         node = owner[s.sink[0]]
-        out[node] = out.get(node, Resources()) + laws.fifo(s.depth, s.port.width)
+        out[node] = out.get(node, Resources()) + laws.fifo(s.depth, s.port.width, storage=s.storage)
     return out
 
 

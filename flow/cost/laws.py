@@ -21,6 +21,7 @@ from flow.cost import library
 
 MemoryKind = Literal["auto", "lutram", "bram", "uram"]
 MultiplierKind = Literal["auto", "dsp", "lut"]
+FifoStorage = Literal["auto", "srl"]
 
 
 MUX_TABLE = 24  # inputs up to which multiplexers follow the library's table
@@ -156,8 +157,8 @@ def fifo_in_bram(depth: int, bits: int) -> bool:
 
 
 @lru_cache(maxsize=CACHE)
-def fifo(depth: int, bits: int, tool: Tool = DEFAULT) -> Resources:
-    """A stream of ``depth`` entries of ``bits``.
+def fifo(depth: int, bits: int, tool: Tool = DEFAULT, storage: FifoStorage = "auto") -> Resources:
+    """A stream of ``depth`` entries of ``bits``; ``storage`` "srl" binds it to shift registers.
 
     Block RAM: ``ceil(bits / 18) x pow2ceil(ceil(depth / 1024))``, 960 of 960 rows.  Its FF ``bits + 3 log2 depth + 1``
     (within 3 up to 1,024 entries) and LUT ``bits + 5 log2 depth + bits x banks``: fitted to the totals of four modules
@@ -167,7 +168,7 @@ def fifo(depth: int, bits: int, tool: Tool = DEFAULT) -> Resources:
     """
     _positive(depth=depth, bits=bits)
     address = max(1, (depth - 1).bit_length())
-    if fifo_in_bram(depth, bits):
+    if storage == "auto" and fifo_in_bram(depth, bits):
         banks = _pow2ceil(_ceil(depth, 1024))
         bank_mux = bits * banks if banks > 1 else 0
         lut = 16 + 6 * address if tool.recent else bits + 5 * address

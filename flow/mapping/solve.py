@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from flow.board import KINDS, Board, Resources
 from flow.cost.targets import CSYNTH, Decision
 from flow.design import Bound, Design, Folding, Netlist, Violation, excess
 from flow.ir.graph import Graph
-from flow.mapping import choose
+from flow.mapping import choose, fifos
 from flow.mapping.choose import Floats, Problem
 
 TRIES = 40  # intervals tried above the bound before the search turns to bisection
@@ -105,6 +105,9 @@ class Task:
         """Realised picks if they fit; if not, what they took beyond what was counted is set aside."""
         found = self.realise(picks)
         used = cost.resources(found.netlist)
+        if excess(used, self.budget):
+            found = replace(found, netlist=fifos.allocate(found.netlist, used, self.budget))
+            used = cost.resources(found.netlist)
         if not excess(used, self.budget):
             return found
         counted = self.problem.cost(interval, self.limits(0), weights, picks)
@@ -308,15 +311,14 @@ def rebuild(graph: Graph, board: Board, view: Mapping[str, Any], foldings: dict[
 
     Raises ValueError when the foldings do not give the recorded streams.
     """
-    depths = {s["name"]: int(s["depth"]) for s in view["streams"]}
+    kept = {s["name"]: (int(s["depth"]), s.get("storage", "auto")) for s in view["streams"]}
     interval = max(int(p["cycles"]) for p in view["processes"]) + 1
     net = elaborate.netlist(graph, foldings, board, interval, (view["input"]["axis_bits"], view["output"]["axis_bits"]))
-    if {s.name for s in net.streams} != set(depths):
+    if {s.name for s in net.streams} != set(kept):
         raise ValueError("the recorded foldings give other streams than the recorded ones")
-    bound = Bound(**view["bound"])
-    return Design(
-        graph, board, float(view["clock_mhz"]), foldings, net.with_depths(depths), bound, Resources(**view["available"])
-    )
+    net = replace(net, streams=tuple(replace(s, depth=kept[s.name][0], storage=kept[s.name][1]) for s in net.streams))
+    clock, bound = float(view["clock_mhz"]), Bound(**view["bound"])
+    return Design(graph, board, clock, foldings, net, bound, Resources(**view["available"]))
 
 
 def _check(design: Design, goal: Goal) -> Design | NoFit:
