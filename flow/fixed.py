@@ -81,14 +81,17 @@ class Requant:
     div: int = 1
     zero: int = 0
 
-    def apply(self, acc: IntArray) -> IntArray:
-        """``acc``: int64, channels on axis 1 (or axis 0 of a 1-D array).  Returns the same shape."""
+    def apply(self, acc: IntArray, div: IntArray | None = None) -> IntArray:
+        """``acc``: int64, channels on axis 1 (or axis 0 of a 1-D array).  Returns the same shape.
+
+        ``div``: divisors by position, in place of the one.
+        """
         shape = [1] * acc.ndim
         shape[1 if acc.ndim > 1 else 0] = -1
         mult = np.asarray(self.mult, np.int64).reshape(shape)
         shift = np.asarray(self.shift, np.int64).reshape(shape)
         num = (acc * mult) << np.maximum(-shift, 0)
-        den = np.int64(self.div) << np.maximum(shift, 0)
+        den = (np.int64(self.div) if div is None else div) << np.maximum(shift, 0)
         out: IntArray = np.clip(divide_half_even(num, den) + self.zero, self.lo, self.hi)
         return out
 

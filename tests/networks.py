@@ -59,6 +59,12 @@ class Draft:
         op = Pool(kind, kernel, Requant((0,), q.lo, q.hi, div=div), stride or kernel, pads, q.lo if div == 1 else 0)
         return self.add(op, x, quant=q)
 
+    def inner_average(self, x: str) -> str:
+        """3x3 windows, padding not counted."""
+        q = self.tensors[x].quant
+        op = Pool("AveragePool", (3, 3), Requant((0,), q.lo, q.hi), (1, 1), (1, 1, 1, 1), 0, exclude=True)
+        return self.add(op, x, quant=q)
+
     def global_average(self, x: str) -> str:
         _, h, w = self.tensors[x].shape
         return self.pool(x, "AveragePool", (h, w))
@@ -152,7 +158,8 @@ def gallery_draft(seed: int = 0) -> Draft:
     j = d.pixels(
         d.channels(d.depth_to_space(d.channels(d.conv(i, 12, 1), tuple(range(8)))), (1, 0)), (0, 0, 1, 2, 4), (0, 1)
     )
-    d.dense(d.pixels(d.channels(j, (0,)), (1, 2), (0, 1)), 4)
+    k = d.inner_average(d.pixels(d.channels(j, (0,)), (1, 2), (0, 1)))
+    d.dense(k, 4)
     return d
 
 

@@ -19,7 +19,7 @@ from flow.ir.ops import Op, Pool
 
 
 def serves(op: Op) -> bool:
-    return isinstance(op, Pool)
+    return isinstance(op, Pool) and not op.exclude
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def layer(graph: Graph, node: Node) -> Layer:
     op = node.op
     assert isinstance(op, Pool)
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.id]
-    g = window.Geometry(*x.shape, op.kernel, op.stride, op.pads, (1, 1), 0)
+    g = window.Geometry(*x.shape, op.kernel, op.stride, op.pads, op.dilation, 0)
     acc = graph.accumulator(node)
     return Layer(g, op.kind == "MaxPool", op.offset, x.quant, op.requant, acc, out.quant)
 

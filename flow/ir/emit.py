@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 from flow.fixed import is_power_of_two
 from flow.ir import operators
 from flow.ir.graph import Graph, Node
+from flow.ir.ops import Pool
 from flow.ir.writer import EMITTERS, NAME_KEY, Writer, is_raw, storage
 
 __all__ = ["EXACT", "IR_VERSION", "NAME_KEY", "OPSET", "exact_in_float32", "is_raw", "model", "storage"]
@@ -71,10 +72,11 @@ def _exact(graph: Graph, node: Node) -> bool:
     lo, hi = reach(node, ranges, quants) if reach else node.op.accumulator(ranges)
     if max(-lo, hi) >= EXACT:
         return False
-    if req.div & (req.div - 1) == 0:
+    div = node.op.kernel[0] * node.op.kernel[1] if isinstance(node.op, Pool) and node.op.exclude else req.div
+    if div < 3 or (div & (div - 1) == 0 and div == req.div):
         return is_power_of_two(out.scale)
     # The quotient n/d is at least 1/(2d) from a tie when it is none; it is rounded by at most 2**-24 of its size.
-    steps = req.div * 2 ** max(req.shift[0], 0)
+    steps = div * 2 ** max(req.shift[0], 0)
     limit = max(abs(req.lo - req.zero), abs(req.hi - req.zero))
     size = min(limit, max(-lo, hi) * 2 ** max(-req.shift[0], 0) // steps) + 1
     return is_power_of_two(out.scale) and 2 * steps * size < EXACT

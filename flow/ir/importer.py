@@ -157,6 +157,13 @@ class Importer:
         }.get(type(value), "is a constant where a feature map is expected; fold it into a neighbouring operator")
         raise refusal(node, f"input {k} {what}, or compile the float model with calibration images")
 
+    def feature(self, node: NodeProto, k: int) -> tuple[Real, Tensor]:
+        """`real` of a map (C, H, W), or of one row (C, W)."""
+        value, tensor = self.real(node, k)
+        if value.rank == 2:
+            raise refusal(node, "its input has rank 2, 4 is supported; add or drop a Flatten")
+        return value, tensor
+
     def dims(self, value: Feature) -> tuple[int, ...]:
         """ONNX's shape of a feature map, batch first."""
         if isinstance(value, Moved):
@@ -350,6 +357,8 @@ class Importer:
             p = replace(p, div=1, step=(scales.fraction(scale),))
         up = max(Fraction(1), *(s / scales.fraction(scale) for s in p.step))
         probe = p.build(Requant((0,), 0, 0))
+        if isinstance(probe, Pool) and probe.exclude:
+            raise refusal(node, "an average with several divisors at the output; quantise the output")
         lo, hi = probe.accumulator([(q.lo, q.hi) for q in (self.tensors[i].quant for i in p.inputs)])
         lo, hi = math.floor(lo * up), math.ceil(hi * up)
         if p.hi < np.inf:

@@ -78,13 +78,13 @@ def loaded(model: ModelProto) -> tuple[Graph, tuple[str, ...]]:
 
 def _image(value: Any) -> Image:
     dims = [d.dim_value if d.HasField("dim_value") else 0 for d in value.type.tensor_type.shape.dim]
-    if len(dims) not in (2, 4) or any(d < 1 for d in dims[1:]):
+    if len(dims) not in (2, 3, 4) or any(d < 1 for d in dims[1:]):
         raise ModelError(
-            f"input {shown(value.name)} has shape {dims}; (1, C, H, W) or (1, C) of fixed size is supported"
+            f"input {shown(value.name)} has shape {dims}; (1, C, H, W), (1, C, W) or (1, C) of fixed size is supported"
         )
     if value.type.tensor_type.elem_type != TensorProto.FLOAT:
         raise ModelError(f"input {shown(value.name)} is not float32; export with a float32 input")
-    c, h, w = (dims[1], 1, 1) if len(dims) == 2 else dims[1:]
+    c, h, w = (dims[1], 1 if len(dims) < 4 else dims[2], 1 if len(dims) == 2 else dims[-1])
     return Image((c, h, w), len(dims))
 
 

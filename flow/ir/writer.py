@@ -136,7 +136,7 @@ def finish_real(writer: Writer, node: Node, real: str) -> None:
 def is_raw(graph: Graph) -> bool:
     """True when the output is an accumulator that was never requantised: float logits straight from the operator."""
     op, quant = graph.nodes[-1].op, graph.tensors[graph.output].quant
-    averaged = isinstance(op, Pool) and op.kind == "AveragePool" and op.kernel != (1, 1)
+    averaged = isinstance(op, Pool) and op.kind == "AveragePool" and op.kernel != (1, 1) and not op.exclude
     return quant.bits > 16 or (averaged and op.requant.div == 1 and scales.ratio(op.requant) == 1)
 
 

@@ -128,8 +128,11 @@ class Builder:
         shift = self.draw(st.integers(-2, 2))
         n = kernel[0] * kernel[1]
         stride = (1, 1) if whole else (self.draw(st.integers(1, 3)), self.draw(st.integers(1, 3)))
-        requant = Requant((shift,), lo, hi, div=n, zero=zero)
-        op = Pool("AveragePool", kernel, requant, stride, pads, quant.zero, -n * quant.zero)
+        exclude = any(pads) and self.draw(st.booleans())
+        requant = Requant((shift,), lo, hi, div=1 if exclude else n, zero=zero)
+        op = Pool("AveragePool", kernel, requant, stride, pads, quant.zero, -n * quant.zero, exclude=exclude)
+        if exclude and min(min(c) for c in op.counts((_, h, w))) < 1:
+            return
         self.finish(op, [source], lo, hi, zero, quant.scale * 2.0**shift)
 
     def add(self):

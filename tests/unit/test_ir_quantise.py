@@ -245,7 +245,6 @@ def test_weight_scales_follow_the_error_not_the_maximum():
         ([conv(4, 3), ("LRN", [], {"size": 3})], "'layer 1' (LRN)"),
         ([conv(4, 3), ("Resize", ["$9", np.ones(0), np.array([1.0, 1, 2, 2])], {})], "reads"),
         ([conv(4, 3), ("Add", [RNG.normal(size=(1, 1, 7, 8))], {})], "'layer 1' (Add)"),
-        ([("AveragePool", [], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]})], "divisor"),
     ],
 )
 def test_unsupported_networks_are_refused_by_name(steps, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -23,7 +24,7 @@ from flow.ir.importer import (
     operator,
     refusal,
 )
-from flow.ir.operators.windows import shaped, window
+from flow.ir.operators.windows import shaped, spatial, window
 from flow.ir.ops import Conv, Dense, Op, Range, dot_range
 from flow.ir.values import Finer
 from flow.ir.writer import Writer, emitter, finish, real_input
@@ -34,12 +35,10 @@ MAX_REFINEMENT = 16  # bits that an accumulator may be finer than its products
 
 @operator("Conv")
 def conv(importer: Importer, node: NodeProto) -> Value:
-    value, tensor = importer.real(node, 0, rank=4)
-    weight = parameter(importer, node, 1)
-    if weight.values.ndim != 4:
-        raise refusal(node, f"its weight has {weight.values.ndim} dimensions; 2-D convolutions are supported")
+    value, tensor = importer.feature(node, 0)
+    weight = flat_kernel(node, parameter(importer, node, 1), value.rank)
     kernel = tuple(int(k) for k in weight.values.shape[2:])
-    if tuple(attributes(node).get("kernel_shape", kernel)) != kernel:
+    if tuple(spatial(node).get("kernel_shape", kernel)) != kernel:
         raise refusal(node, f"kernel_shape contradicts its weight {weight.values.shape}; export again")
     place = window(importer, node, tensor.shape, kernel)
     groups, zero = attributes(node).get("group", 1), tensor.quant.zero
@@ -51,6 +50,13 @@ def conv(importer: Importer, node: NodeProto) -> Value:
 
     given = importer.optional(node, 2)
     return linear(importer, node, value, weight, build, given)
+
+
+def flat_kernel(node: NodeProto, weight: Parameter, rank: int) -> Parameter:
+    """A convolution's weight for maps: (.., K) becomes (.., 1, K)."""
+    if weight.values.ndim != rank:
+        raise refusal(node, f"its weight has {weight.values.ndim} dimensions, its input {rank}; export again")
+    return weight if rank == 4 else replace(weight, values=weight.values[:, :, None])
 
 
 def linear(
@@ -70,7 +76,7 @@ def linear(
         """``real``: the bias of each channel in accumulator units."""
         terms = np.zeros(channels, np.int64) if real is None else bias_integers(node, real, 0)
         shape = shaped(node, build(Requant((0,), 0, 0), weight.values, terms - share), [tensor.shape])
-        rank = 2 if node.op_type in ("Gemm", "MatMul") else 4
+        rank = value.rank
         return Pending(
             label(node),
             node.op_type,

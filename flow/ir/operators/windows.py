@@ -17,9 +17,9 @@ from flow.ir.ops import Op, Shape
 def window(importer: Importer, node: NodeProto, shape: Shape, kernel: tuple[int, ...]) -> dict[str, Any]:
     """Stride, pads (auto_pad and ceil_mode resolved) and dilation of a window operator over ``shape``.
 
-    ``ceil`` is true when ceil_mode adds positions that the pads of the file do not cover.
+    ``given`` are the pads without what ceil_mode adds.
     """
-    a = attributes(node)
+    a = spatial(node)
     if len(kernel) != 2:
         raise refusal(node, f"a {len(kernel)}-dimensional window is not supported; use two dimensions")
     stride, dilation = tuple(a.get("strides", (1, 1))), tuple(a.get("dilations", (1, 1)))
@@ -43,7 +43,18 @@ def window(importer: Importer, node: NodeProto, shape: Shape, kernel: tuple[int,
             if (count - 1) * stride[k] >= shape[1 + k] + pads[k]:
                 count -= 1  # ONNX drops windows that start in the end padding
             grown[k + 2] = max(pads[k + 2], (count - 1) * stride[k] + extent[k] - shape[1 + k] - pads[k])
-    return {"stride": stride, "pads": tuple(grown), "dilation": dilation, "ceil": grown != pads}
+    return {"stride": stride, "pads": tuple(grown), "dilation": dilation, "given": tuple(pads)}
+
+
+def spatial(node: NodeProto) -> dict[str, Any]:
+    """The node's attributes, a window along one axis written as one of height 1."""
+    a = attributes(node)
+    sizes = [len(a[k]) for k in ("kernel_shape", "strides", "dilations") if k in a] or [len(a.get("pads", [])) // 2]
+    if sizes[0] == 1:
+        a |= {k: [1, *a[k]] for k in ("kernel_shape", "strides", "dilations") if k in a}
+        a |= {k: [0, a[k][0], 0, a[k][1]] for k in ("pads",) if k in a}
+        a |= {k: [0, *a[k]] for k in ("output_padding",) if k in a}
+    return a
 
 
 def shaped(node: NodeProto, op: Op, inputs: list[Shape]) -> Shape:
