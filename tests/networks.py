@@ -8,7 +8,7 @@ from onnx import helper
 from flow.fixed import Quant, Requant, bits_for
 from flow.ir import curves
 from flow.ir.graph import Graph, Node, Tensor
-from flow.ir.ops import Add, Concat, Conv, Dense, DepthToSpace, Mul, Op, Permute, Pool, Sample, Select
+from flow.ir.ops import Add, Concat, Conv, ConvTranspose, Dense, DepthToSpace, Mul, Op, Permute, Pool, Sample, Select
 
 
 class Draft:
@@ -43,6 +43,14 @@ class Draft:
         shift = tuple(int(s) for s in self.rng.integers(spread, spread + 3, out)) if per_channel else (spread + 1,)
         op = Conv(w, bias, Requant(shift, lo, hi), stride, pads, dilation, groups)
         return self.add(op, x, quant=Quant(bits, signed, 2.0**-4))
+
+    def transposed(self, x: str, out: int, kernel: int, *, stride=(2, 2), groups=1) -> str:
+        """The output is ``stride`` times the input, cut at the end."""
+        (c, h, w), size = self.tensors[x].shape, (kernel, kernel)
+        weight = self.rng.integers(-127, 128, (out, c // groups, *size))
+        bias, requant = self.rng.integers(-5000, 5000, out), Requant((8,), -128, 127)
+        op = ConvTranspose(weight, bias, requant, (h * stride[0], w * stride[1]), stride, (1, 0), groups=groups)
+        return self.add(op, x, quant=Quant(8, True, 2.0**-4))
 
     def dense(self, x: str, out: int, *, weight_bits=8, bits=8) -> str:
         t = self.tensors[x]
@@ -158,6 +166,7 @@ def gallery_draft(seed: int = 0) -> Draft:
     j = d.pixels(
         d.channels(d.depth_to_space(d.channels(d.conv(i, 12, 1), tuple(range(8)))), (1, 0)), (0, 0, 1, 2, 4), (0, 1)
     )
+    j = d.transposed(j, 2, 3, stride=(2, 1 + seed % 2))
     k = d.inner_average(d.pixels(d.channels(j, (0,)), (1, 2), (0, 1)))
     d.dense(k, 4)
     return d

@@ -24,6 +24,7 @@ from flow.ir import emit, operators, passes, qdq
 from flow.ir.chains import chains
 from flow.ir.importer import ROLES, attributes
 from flow.ir.onnx_file import ModelError, run, shown
+from flow.ir.ops import turned
 
 SAMPLES = 1 << 18  # values kept of a tensor, over all images
 CANDIDATES = 5  # exponents tried, from the one that clips nothing downwards
@@ -204,7 +205,7 @@ class _Insertion:
         copy.CopyFrom(node)
         copy.name = node.name or node.output[0]
         source, out = node.input[0], node.output[0]
-        if node.op_type in ("Conv", "Gemm"):
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm"):
             copy.input[1:] = self._parameters(node, prefix)
         elif ROLES[node.op_type] in ("passed", "limit") and source in self.scale:
             for name in node.output:
@@ -241,21 +242,31 @@ class _Insertion:
             node.op_type == "Gemm" and attributes(node).get("transB") != 1
         ):
             raise ModelError(f"{node.op_type} {shown(node.name)}: its weights are computed; store them as constants")
-        weight = self.weights[node.input[1]].astype(np.float64)
+        weight, axis, transposed = self.weights[node.input[1]].astype(np.float64), 0, node.op_type == "ConvTranspose"
+        groups = attributes(node).get("group", 1)
+        if transposed:
+            weight = turned(weight, groups)
+            axis = 1 if groups == 1 else 0
         bias = self.weights[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight))
         source = self.scale[node.input[0]]
         integers, scale = weight_integers(weight, bias.astype(np.float64), source, self.weight_bits, self.exact)
-        terms = np.rint(bias / (scale * source.scale)).astype(np.int32)
-        names = []
+        if transposed and 1 < groups < len(weight):  # ONNX has one scale for all of its channels
+            integers = np.rint(integers * (scale / scale.max()).reshape(-1, *[1] * (weight.ndim - 1))).astype(np.int64)
+            scale = scale.max(keepdims=True)
         dtype = np.int8 if self.weight_bits <= 8 else np.int16
-        for kind, values, s in (("w", integers.astype(dtype), scale), ("b", terms, scale * source.scale)):
-            inputs = [
-                self._constant(f"{prefix}_{kind}", values),
-                self._constant(f"{prefix}_{kind}s", s.astype(np.float32)),
-            ]
-            names.append(f"{prefix}_{kind}r")
-            self.nodes.append(helper.make_node("DequantizeLinear", inputs, [names[-1]], axis=0))
-        return names
+        terms = np.rint(bias / (scale * source.scale)).astype(np.int32)
+        values = (turned(integers, groups) if transposed else integers).astype(dtype)
+        return [
+            self._parameter(f"{prefix}_w", values, scale, axis),
+            self._parameter(f"{prefix}_b", terms, scale * source.scale, 0),
+        ]
+
+    def _parameter(self, name: str, values: NDArray[Any], scale: NDArray[np.float64], axis: int) -> str:
+        """A stored array and its DequantizeLinear."""
+        steps = scale.astype(np.float32) if len(scale) > 1 or len(values) == 1 else np.float32(scale[0])
+        inputs = [self._constant(name, values), self._constant(f"{name}s", steps)]
+        self.nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{name}r"], axis=axis))
+        return f"{name}r"
 
 
 def weight_integers(

@@ -67,14 +67,14 @@ class Writer:
         zero = self.constant(f"{tensor}_zero", dtype(quant.zero))
         self.stored[tensor] = self.add("QuantizeLinear", [real, scale, zero], f"{tensor}_stored")
 
-    def parameter(self, name: str, values: IntArray, scale: list[float]) -> str:
-        """Integers with their scale (one, or one per output channel on axis 0) and DequantizeLinear."""
+    def parameter(self, name: str, values: IntArray, scale: list[float], axis: int = 0) -> str:
+        """Integers with their scale (one, or one for each index of ``axis``) and DequantizeLinear."""
         stored = self.constant(name, values)
         per_channel = len(scale) > 1
         real = np.asarray(scale if per_channel else scale[0], np.float32)
         scale_name = self.constant(f"{name}_scale", real)
-        axis = {"axis": 0} if per_channel else {}
-        return self.add("DequantizeLinear", [stored, scale_name], f"{name}_real", **axis)
+        along = {"axis": axis} if per_channel else {}
+        return self.add("DequantizeLinear", [stored, scale_name], f"{name}_real", **along)
 
 
 def storage(quant: Quant, tensor: str) -> type[np.integer[Any]]:

@@ -10,7 +10,7 @@ from onnx import helper
 from flow.fixed import Quant, Requant, bits_for
 from flow.ir import curves, emit, moves, onnx_file, qdq
 from flow.ir.graph import Graph, Node, Tensor
-from flow.ir.ops import Add, Concat, Conv, Dense, DepthToSpace, Mul, Permute, Pool, Sample, Select
+from flow.ir.ops import Add, Concat, Conv, ConvTranspose, Dense, DepthToSpace, Mul, Permute, Pool, Sample, Select
 
 QUICK = settings(
     max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -96,6 +96,27 @@ class Builder:
             return
         stride = (self.draw(st.integers(1, 3)), self.draw(st.integers(1, 3)))
         op = Conv(weight, found[0], found[1], stride, pads, dilation, groups, quant.zero)
+        self.finish(op, [source], *found[2])
+
+    def conv_transpose(self):
+        source = self.draw(st.sampled_from(list(self.tensors)))
+        (c, h, w), quant = self.tensors[source].shape, self.tensors[source].quant
+        groups = self.draw(st.sampled_from([g for g in (1, 2, c) if c % g == 0]))
+        kernel, stride, dilation, pads, extra = (
+            tuple(self.draw(st.integers(low, high)) for _ in range(2))
+            for low, high in ((1, 4), (1, 3), (1, 2), (0, 1), (0, 2))
+        )
+        extra = tuple(min(e, s - 1) for e, s in zip(extra, stride, strict=True))
+        weight = self.weights(groups * self.draw(st.integers(1, 3)), c // groups, *kernel)
+        whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip((h, w), stride, dilation, kernel, strict=True)]
+        end = tuple(self.draw(st.integers(0, 1)) if not e else 0 for e in extra)
+        size = tuple(n + e - p - b for n, e, p, b in zip(whole, extra, pads, end, strict=True))
+        if min(size) < 1 or (found := self.linear(weight, quant)) is None:
+            return
+        requant = found[1]
+        if 1 < groups < len(weight):
+            requant = replace(requant, shift=requant.shift[:1])
+        op = ConvTranspose(weight, found[0], requant, size, stride, pads, dilation, groups, quant.zero)
         self.finish(op, [source], *found[2])
 
     def dense(self):
@@ -197,10 +218,8 @@ class Builder:
             op = DepthToSpace(requant, 2)
         else:
             like = [t for t, v in self.tensors.items() if v.shape[1:] == (h, w) and v.quant.zero == quant.zero]
-            inputs = [
-                source,
-                self.draw(st.sampled_from([t for t in like if self.tensors[t].quant.scale == quant.scale])),
-            ]
+            like = [t for t in like if self.tensors[t].quant.scale == quant.scale]
+            inputs = [source, self.draw(st.sampled_from(like))]
             quants = [self.tensors[t].quant for t in inputs]
             lo, hi = min(q.lo for q in quants), max(q.hi for q in quants)
             op = Concat(Requant((0,), lo, hi), 0)
@@ -218,7 +237,19 @@ class Builder:
 @st.composite
 def graphs(draw, zero_points=False):
     b = Builder(draw, zero_points)
-    kinds = [b.conv, b.conv, b.dense, b.max_pool, b.average_pool, b.add, b.mul, b.lookup, b.move, b.move]
+    kinds = [
+        b.conv,
+        b.conv,
+        b.conv_transpose,
+        b.dense,
+        b.max_pool,
+        b.average_pool,
+        b.add,
+        b.mul,
+        b.lookup,
+        b.move,
+        b.move,
+    ]
     for _ in range(draw(st.integers(1, 6))):
         draw(st.sampled_from(kinds))()
     if not b.nodes:

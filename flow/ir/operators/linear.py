@@ -24,9 +24,9 @@ from flow.ir.importer import (
     operator,
     refusal,
 )
-from flow.ir.operators.windows import shaped, spatial, window
-from flow.ir.ops import Conv, Dense, Op, Range, dot_range
-from flow.ir.values import Finer
+from flow.ir.operators.windows import shaped, spatial, transposed_window, window
+from flow.ir.ops import Conv, ConvTranspose, Dense, Op, Range, dot_range, turned
+from flow.ir.values import Finer, Moved
 from flow.ir.writer import Writer, emitter, finish, real_input
 
 MAX_BIAS = 1 << 31  # ONNX stores biases in 32 bits
@@ -50,6 +50,26 @@ def conv(importer: Importer, node: NodeProto) -> Value:
 
     given = importer.optional(node, 2)
     return linear(importer, node, value, weight, build, given)
+
+
+@operator("ConvTranspose")
+def conv_transpose(importer: Importer, node: NodeProto) -> Value:
+    value, tensor = importer.feature(node, 0)
+    weight = flat_kernel(node, parameter(importer, node, 1), value.rank)
+    a, (ic, ocg, *kernel) = spatial(node), weight.values.shape
+    groups, zero = a.get("group", 1), tensor.quant.zero
+    if tuple(a.get("kernel_shape", kernel)) != tuple(kernel) or ic % groups:
+        raise refusal(node, f"kernel_shape or group contradicts its weight {weight.values.shape}; export again")
+    if len(weight.scale) > 1 and not (weight.axis == 1 and groups == 1) and not (weight.axis == 0 and ocg == 1):
+        raise refusal(node, "weight scales lie along another axis than the output channel; quantise along axis 1")
+    place = transposed_window(node, tensor.shape, (kernel[0], kernel[1]))
+    cube = turned(weight.values, groups)
+
+    def build(requant: Requant, values: IntArray, bias: IntArray) -> Op:
+        return ConvTranspose(values, bias, requant, groups=groups, pad_value=zero, **place)
+
+    given = importer.optional(node, 2)
+    return linear(importer, node, value, Parameter(cube, weight.scale, 0), build, given)
 
 
 def flat_kernel(node: NodeProto, weight: Parameter, rank: int) -> Parameter:
@@ -163,8 +183,11 @@ def gemm(importer: Importer, node: NodeProto) -> Value:
     a = attributes(node)
     if a.get("transA") or a.get("alpha", 1.0) != 1.0 or a.get("beta", 1.0) != 1.0:
         raise refusal(node, "transA, alpha and beta are not supported; fold them into the weights")
-    value, tensor = importer.real(node, 0, rank=2)
+    given = importer.value(node, 0)
     weight = parameter(importer, node, 1)
+    if isinstance(given, Moved) and isinstance(given.source, Real) and given.index.ndim == 2 and not given.fill:
+        return _gathered(importer, node, given, weight)
+    value, tensor = importer.real(node, 0, rank=2)
     if weight.values.ndim != 2:
         raise refusal(node, "its weight is no matrix; use MatMul with a constant matrix")
     if not a.get("transB"):
@@ -180,7 +203,26 @@ def gemm(importer: Importer, node: NodeProto) -> Value:
     return linear(importer, node, value, weight, build, importer.optional(node, 2))
 
 
-def real_bias(op: Conv | Dense, zero: int) -> IntArray:
+def _gathered(importer: Importer, node: NodeProto, moved: Moved, weight: Parameter) -> Value:
+    """A dense layer over moved elements: the weights move instead."""
+    assert isinstance(moved.source, Real)
+    tensor = importer.tensors[moved.source.tensor]
+    columns = weight.values if attributes(node).get("transB") else weight.values.T
+    if columns.ndim != 2 or columns.shape[1] != moved.index.size:
+        raise refusal(node, f"weights {weight.values.shape} do not fit {moved.index.size} inputs; export again")
+    spread = np.zeros((len(columns), int(np.prod(tensor.shape))), np.int64)
+    np.add.at(spread.T, moved.index.reshape(-1), columns.T)
+    if len(weight.scale) > 1 and weight.axis != (0 if attributes(node).get("transB") else 1):
+        raise refusal(node, "weight scales lie along the input channels; quantise per output channel or per tensor")
+
+    def build(requant: Requant, values: IntArray, bias: IntArray) -> Op:
+        return Dense(values.reshape(-1, *tensor.shape), bias, requant)
+
+    value = replace(moved.source, rank=2)
+    return linear(importer, node, value, Parameter(spread, weight.scale, 0), build, importer.optional(node, 2))
+
+
+def real_bias(op: Conv | ConvTranspose | Dense, zero: int) -> IntArray:
     out: IntArray = op.bias + zero * op.weight.reshape(op.weight.shape[0], -1).sum(1)
     return out
 
@@ -188,11 +230,13 @@ def real_bias(op: Conv | Dense, zero: int) -> IntArray:
 def _reach(node: Node, ranges: list[Range], quants: list[Quant]) -> Range:
     """Zero points subtracted before, not folded into the bias."""
     op = node.op
-    assert isinstance(op, Conv | Dense)
+    assert isinstance(op, Conv | ConvTranspose | Dense)
     return dot_range(op.weight, real_bias(op, quants[0].zero), min(0, ranges[0][0]), max(0, ranges[0][1]))
 
 
-def _weights(writer: Writer, node: Node, op: Conv | Dense, weight: IntArray) -> list[str]:
+def _weights(
+    writer: Writer, node: Node, op: Conv | ConvTranspose | Dense, weight: IntArray, axis: int = 0
+) -> list[str]:
     """Dequantised weight and bias; the weight scales follow from the requantisation."""
     source, out = (writer.graph.tensors[i].quant for i in (node.inputs[0], node.id))
     sx, sy = scales.fraction(source.scale), scales.fraction(out.scale)
@@ -209,7 +253,7 @@ def _weights(writer: Writer, node: Node, op: Conv | Dense, weight: IntArray) -> 
         raise ValueError(f"node {node.id}: a weight exceeds 32 bits")
     acc = [float(sx * Fraction(float(np.float32(s)))) for s in scale]
     return [
-        writer.parameter(f"{node.id}_weight", weight.astype(dtype), scale),
+        writer.parameter(f"{node.id}_weight", weight.astype(dtype), scale, axis),
         writer.parameter(f"{node.id}_bias", bias.astype(np.int32), acc),
     ]
 
@@ -224,6 +268,30 @@ def _conv(writer: Writer, node: Node) -> None:
     inputs = [real_input(writer, node, 0), *_weights(writer, node, op, op.weight)]
     shape: dict[str, Any] = {"kernel_shape": op.kernel, "strides": op.stride, "pads": op.pads, "dilations": op.dilation}
     finish(writer, node, "Conv", inputs, group=op.groups, **shape)
+
+
+@emitter(ConvTranspose, _reach)
+def _conv_transpose(writer: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, ConvTranspose)
+    _, h, w = writer.graph.tensors[node.inputs[0]].shape
+    if op.pad_value != writer.graph.tensors[node.inputs[0]].quant.zero:
+        raise ValueError(f"node {node.id}: pixels {op.pad_value} apart, but only the zero point stands for zero")
+    oc = len(op.weight)
+    per_channel = max(len(op.requant.shift), len(op.requant.mult)) > 1
+    if per_channel and op.groups > 1 and op.groups != oc:
+        raise ValueError(f"node {node.id}: ONNX has one scale for all channels of a grouped ConvTranspose")
+    axis, cube = 1 if op.groups == 1 else 0, turned(op.weight, op.groups)
+    inputs = [real_input(writer, node, 0), *_weights(writer, node, op, cube, axis)]
+    sizes = zip((h, w), op.stride, op.dilation, op.kernel, strict=True)
+    whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in sizes]
+    # What the output has beyond the whole map is output_padding, at most one stride less one.
+    end = [n - p - o for n, p, o in zip(whole, op.pads, op.size, strict=True)]
+    attributes: dict[str, Any] = {
+        "kernel_shape": op.kernel, "strides": op.stride, "dilations": op.dilation,
+        "pads": [*op.pads, *(max(0, e) for e in end)], "output_padding": [max(0, -e) for e in end],
+    }  # fmt: skip
+    finish(writer, node, "ConvTranspose", inputs, group=op.groups, **attributes)
 
 
 @emitter(Dense, _reach)

@@ -46,6 +46,32 @@ def window(importer: Importer, node: NodeProto, shape: Shape, kernel: tuple[int,
     return {"stride": stride, "pads": tuple(grown), "dilation": dilation, "given": tuple(pads)}
 
 
+def transposed_window(node: NodeProto, shape: Shape, kernel: tuple[int, int]) -> dict[str, Any]:
+    """Output size, stride, pads (top, left) and dilation of a ConvTranspose, as ONNX defines them."""
+    a = spatial(node)
+    stride, dilation = tuple(a.get("strides", (1, 1))), tuple(a.get("dilations", (1, 1)))
+    extra, pads = a.get("output_padding", (0, 0)), list(a.get("pads", (0, 0, 0, 0)))
+    mode, wanted = a.get("auto_pad", b"NOTSET"), a.get("output_shape")
+    if len(kernel) != 2 or len(stride) != 2 or (wanted is not None and len(wanted) not in (2, 4)):
+        raise refusal(node, "only windows of one or two dimensions are supported")
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    whole = [(n - 1) * s + r + e for n, s, r, e in zip(shape[1:], stride, reach, extra, strict=True)]
+    if mode in (b"SAME_UPPER", b"SAME_LOWER") and wanted is None:
+        wanted = [n * s for n, s in zip(shape[1:], stride, strict=True)]
+    if wanted is not None:
+        total = [max(0, n - w) for n, w in zip(whole, wanted[-2:], strict=True)]
+        small, big = [t // 2 for t in total], [t - t // 2 for t in total]
+        pads = small + big if mode == b"SAME_UPPER" else big + small
+        if any(w > n for w, n in zip(wanted[-2:], whole, strict=True)):
+            raise refusal(node, f"its output_shape {list(wanted)} exceeds {whole}; use output_padding")
+    elif mode == b"VALID":
+        pads = [0, 0, 0, 0]
+    elif mode != b"NOTSET":
+        raise refusal(node, "its auto_pad is unknown; use explicit pads")
+    size = tuple(n - pads[k] - pads[k + 2] for k, n in enumerate(whole))
+    return {"size": size, "stride": stride, "pads": (pads[0], pads[1]), "dilation": dilation}
+
+
 def spatial(node: NodeProto) -> dict[str, Any]:
     """The node's attributes, a window along one axis written as one of height 1."""
     a = attributes(node)

@@ -6,7 +6,7 @@ specification that the HLS blocks are judged by, and they are themselves judged 
 
 from flow.ir.ops.base import Op, Pads, Range, Shape, frozen, window_extent, windows
 from flow.ir.ops.eltwise import Add, Lookup, Mul
-from flow.ir.ops.linear import Conv, Dense, dot_range
+from flow.ir.ops.linear import Conv, ConvTranspose, Dense, dot_range, turned
 from flow.ir.ops.move import Concat, DepthToSpace, Permute, Sample, Select
 from flow.ir.ops.pool import Pool
 
@@ -14,6 +14,7 @@ __all__ = [
     "Add",
     "Concat",
     "Conv",
+    "ConvTranspose",
     "Dense",
     "DepthToSpace",
     "Lookup",
@@ -28,6 +29,7 @@ __all__ = [
     "Shape",
     "dot_range",
     "frozen",
+    "turned",
     "window_extent",
     "windows",
 ]

@@ -1,10 +1,12 @@
-"""Operators with weights: convolution and dense layer."""
+"""Operators with weights: convolution, transposed convolution and dense layer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flow.fixed import IntArray, Requant
 from flow.ir.ops.base import Pads, Shape, frozen, window_extent, windows
@@ -103,6 +105,76 @@ class Dense:
 
     def accumulator(self, ranges: list[tuple[int, int]]) -> tuple[int, int]:
         return dot_range(self.weight, self.bias, *ranges[0])
+
+
+@dataclass(frozen=True, eq=False)
+class ConvTranspose:
+    """Transposed convolution: input pixel i adds ``weight[..., t] * x[i]`` to pixel ``i * stride + t * dilation`` of a
+    map whose first ``pads`` rows and columns are cut off.
+
+    ``weight``: (OC, IC/groups, KH, KW); ``bias``: (OC,) at accumulator scale, as if every output pixel met every
+    weight; ``size``: of the output, height and width; ``pad_value``: the input's zero point, which stands between
+    pixels.
+    """
+
+    weight: IntArray
+    bias: IntArray
+    requant: Requant
+    size: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int] = (0, 0)  # top, left
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    pad_value: int = 0
+    kind: str = field(default="ConvTranspose", init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", frozen(self.weight))
+        object.__setattr__(self, "bias", frozen(self.bias))
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return int(self.weight.shape[2]), int(self.weight.shape[3])
+
+    def shape(self, inputs: list[Shape]) -> Shape:
+        c, oc = inputs[0][0], int(self.weight.shape[0])
+        if self.weight.shape[1] * self.groups != c or oc % self.groups:
+            raise ValueError(f"weights {self.weight.shape} with {self.groups} groups do not fit {c} input channels")
+        if min(self.size) < 1:
+            raise ValueError(f"an output of {self.size[0]}x{self.size[1]} is empty")
+        return oc, *self.size
+
+    def evaluate(self, inputs: list[IntArray]) -> IntArray:
+        """Pixels spread out over zero points, then an ordinary convolution with the kernel turned round."""
+        x = inputs[0]
+        spread = np.full((*x.shape[:2], *((n - 1) * s + 1 for n, s in zip(x.shape[2:], self.stride, strict=True))), 0)
+        spread += self.pad_value
+        spread[:, :, :: self.stride[0], :: self.stride[1]] = x
+        reach = [d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)]
+        before = [r - p for r, p in zip(reach, self.pads, strict=True)]
+        after = [o + r - b - n for o, r, b, n in zip(self.size, reach, before, spread.shape[2:], strict=True)]
+        grow = [(0, 0), (0, 0), *((max(0, b), max(0, a)) for b, a in zip(before, after, strict=True))]
+        padded = np.pad(spread, grow, constant_values=self.pad_value)
+        y, z = (max(0, -b) for b in before)
+        padded = padded[:, :, y : y + self.size[0] + reach[0], z : z + self.size[1] + reach[1]]
+        turned = self.weight[:, :, ::-1, ::-1]
+        plain = Conv(turned, self.bias, self.requant, dilation=self.dilation, groups=self.groups)
+        return plain.evaluate([padded])
+
+    def macs(self, inputs: list[Shape]) -> int:
+        _, h, w = inputs[0]
+        return int(self.weight.size) * h * w
+
+    def accumulator(self, ranges: list[tuple[int, int]]) -> tuple[int, int]:
+        lo, hi = ranges[0]
+        return dot_range(self.weight, self.bias, min(lo, self.pad_value), max(hi, self.pad_value))
+
+
+def turned(weight: NDArray[Any], groups: int) -> NDArray[Any]:
+    """A transposed convolution's weight from ONNX's (IC, OC/groups, ..) to (OC, IC/groups, ..), and back."""
+    first, second = weight.shape[:2]
+    cube = weight.reshape(groups, first // groups, second, *weight.shape[2:]).swapaxes(1, 2)
+    return cube.reshape(groups * second, first // groups, *weight.shape[2:])
 
 
 def dot_range(weight: IntArray, bias: IntArray, lo: int, hi: int) -> tuple[int, int]:
