@@ -9,7 +9,7 @@ import numpy as np
 
 from flow.blocks import pool, window
 from flow.blocks.control import control
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options, divisors, undominated
 from flow.blocks.requant import beat, ctype, lane_cost, signed_bits
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -123,7 +123,7 @@ def unit_cost(la: Layer, pe: int, unroll: int, beat_bits: int) -> Resources:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer) -> tuple[Option, ...]:
+def layer_options(la: Layer) -> Options:
     """Every undominated legal folding."""
     found, g = [], la.geometry
     for mode in ["serial", "parallel"] if window.parallel_legal(g) else ["serial"]:
@@ -133,11 +133,11 @@ def layer_options(la: Layer) -> tuple[Option, ...]:
                 slide = window.iterations(g, pe, mode), window.DEPTH[mode]
                 beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
                 cost = unit_cost(la, pe, unroll, beat_bits) + window.cost(g, pe, mode, la.x.bits)
-                found.append(Option(f, stage_cycles((iterations(la, f), depth(f)), slide), cost))
+                found.append(Option(f, stage_cycles((iterations(la, f), depth(f)), slide), cost, beat_bits))
     return undominated(found)
 
 
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
+def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node))
 
 

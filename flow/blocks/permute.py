@@ -54,9 +54,12 @@ def streamed(index: IntArray, source: Shape) -> IntArray:
     return np.where(flat < 0, -1, pixel * source[0] + channel)
 
 
-def chunked(order: IntArray, size: int) -> tuple[int, IntArray]:
-    """(chunks, order of one): the most pieces of an input of ``size`` elements in which every one repeats the first."""
-    for n in reversed(divisors(math.gcd(len(order), size))):
+def chunked(order: IntArray, size: int, pixels: int) -> tuple[int, IntArray]:
+    """(chunks, order of one): the most pieces, whole pixels, in which every one repeats the first.
+
+    ``size``: elements of the input; ``pixels``: greatest common divisor of the input's and the output's pixels.
+    """
+    for n in reversed(divisors(pixels)):
         parts, steps = order.reshape(n, -1), np.arange(n)[:, None] * (size // n)
         first = parts[0]
         want = np.where(first < 0, -1, first + steps)
@@ -69,7 +72,8 @@ def chunked(order: IntArray, size: int) -> tuple[int, IntArray]:
 def pieces(index: bytes, shape: Shape, source: Shape) -> tuple[int, bytes]:
     """`chunked` of an index array (C, H, W) given as bytes."""
     order = streamed(np.frombuffer(index, np.int64).reshape(shape), source)
-    n, first = chunked(order, math.prod(source))
+    pixels = math.gcd(source[1] * source[2], shape[1] * shape[2])
+    n, first = chunked(order, math.prod(source), pixels)
     return n, np.ascontiguousarray(first, np.int64).tobytes()
 
 

@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 
 from flow.blocks import conv, permute, sample
-from flow.blocks.pareto import divisors, undominated
+from flow.blocks.pareto import Options
 from flow.board import Board, Resources
-from flow.design import Folding, Option, Process, stage_cycles
+from flow.design import Folding, Process, stage_cycles
 from flow.fixed import IntArray, Requant
 from flow.ir.graph import Graph, Node, Tensor
 from flow.ir.ops import Conv, ConvTranspose, Op, Shape
@@ -103,39 +103,30 @@ def crops(frame: sample.Layer) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def tails(order: permute.Layer, frame: sample.Layer) -> tuple[tuple[int, int, Resources], ...]:
-    """(lanes, cycles, resources) of the movement, slowest and smallest first."""
-    found = []
-    for lanes in divisors(frame.shape[0]):
-        f = Folding(pe=lanes, lanes=lanes)
-        if permute.blocked(order, lanes) is None or lanes * order.quant.bits > permute.WIDEST:
-            continue
-        work = [(permute.iterations(order, f), permute.DEPTH[permute.function(order, f)])]
-        cost = permute.cost(order, f)
-        if crops(frame):
-            work.append((sample.iterations(frame, lanes), sample.DEPTH["frame"]))
-            cost += sample.cost(frame, lanes)
-        found.append((lanes, stage_cycles(*work), cost))
-    return tuple(found)
+def tail(order: permute.Layer, frame: sample.Layer, lanes: int) -> tuple[int, Resources]:
+    """Cycles and resources of the movement."""
+    f = Folding(pe=lanes, lanes=lanes)
+    work = [(permute.iterations(order, f), permute.DEPTH[permute.function(order, f)])]
+    cost = permute.cost(order, f)
+    if crops(frame):
+        work.append((sample.iterations(frame, lanes), sample.DEPTH["frame"]))
+        cost += sample.cost(frame, lanes)
+    return stage_cycles(*work), cost
 
 
-def tail(order: permute.Layer, frame: sample.Layer, cycles: int) -> tuple[int, int, Resources]:
-    """The narrowest movement that keeps up with ``cycles``; the widest when none does."""
-    choices = tails(order, frame)
-    return next((t for t in choices if t[1] <= cycles), choices[-1])
-
-
-def options(graph: Graph, node: Node, board: Board) -> tuple[Option, ...]:
-    """The convolution's foldings, each with the narrowest movement that keeps up."""
+def options(graph: Graph, node: Node, board: Board) -> Options:
+    """The convolution's foldings whose output beats stay within a pixel of the output."""
     op, x = node.op, graph.tensors[node.inputs[0]].shape
     assert isinstance(op, ConvTranspose)
     inner, made = plain(graph, node)
     parts = movement(op, x, inner.tensors[node.id].shape, graph, node)
-    found = []
-    for o in conv.options(inner, made, board):
-        _, cycles, cost = tail(*parts, o.cycles)
-        found.append(Option(o.folding, max(o.cycles, cycles), o.resources + cost))
-    return undominated(found)
+    found = conv.options(inner, made, board)
+    found = found.rows(np.flatnonzero(len(op.weight) // op.groups % found.numbers[:, 0] == 0))
+    ends = {lanes: tail(*parts, lanes) for lanes in np.unique(found.numbers[:, 0]).tolist()}
+    pe = found.numbers[:, 0].tolist()
+    cycles = np.maximum(found.cycles, np.array([ends[n][0] for n in pe], np.int64))
+    resources = found.resources + np.array([ends[n][1] for n in pe], np.int64).reshape(len(pe), -1)
+    return replace(found, cycles=cycles, resources=resources).undominated
 
 
 def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
@@ -144,10 +135,9 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     assert isinstance(op, ConvTranspose)
     inner, made = plain(graph, node)
     order, frame = movement(op, x, inner.tensors[node.id].shape, graph, node)
+    move = Folding(pe=f.pe, lanes=f.pe)
     units = conv.lower(inner, made, f, board)
-    cycles = stage_cycles(*((p.iterations, p.depth) for p in units))
-    lanes, _, _ = tail(order, frame, cycles)
-    units.append(permute.process(f"{node.id}_spread", node.id, order, Folding(pe=lanes, lanes=lanes), 0))
+    units.append(permute.process(f"{node.id}_spread", node.id, order, move, 0))
     if crops(frame):
-        units.append(sample.process(f"{node.id}_crop", node.id, frame, lanes, 0))
+        units.append(sample.process(f"{node.id}_crop", node.id, frame, f.pe, 0))
     return units
