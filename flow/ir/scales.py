@@ -15,7 +15,8 @@ import numpy as np
 from flow.fixed import Requant
 
 MULTIPLIER_BITS = 22  # a float32 weight scale (24 bits) determines it uniquely, so emitting and loading agree
-MIN_SHIFT, MAX_SHIFT = -30, 46  # int64 arithmetic of Requant.apply stays exact inside
+MIN_SHIFT, MAX_SHIFT = -30, 56  # int64 arithmetic of Requant.apply stays exact inside
+MAX_DIVIDED_SHIFT = 46  # the same behind a divisor of up to 2**14
 
 
 def fraction(scale: float) -> Fraction:
@@ -48,6 +49,8 @@ def requant(ratios: Sequence[Fraction], lo: int, hi: int, div: int = 1, zero: in
     pairs = [multiplier(r) for r in ratios]
     if div > 1 and {m for m, _ in pairs} != {1}:
         pairs, div = [multiplier(r / div) for r in ratios], 1
+    if div > 1 and max(s for _, s in pairs) > MAX_DIVIDED_SHIFT:
+        raise ValueError("an average's scales are too far apart for integers; quantise with closer scales")
     mult = tuple(m for m, _ in pairs)
     if set(mult) == {1}:
         mult = (1,)
