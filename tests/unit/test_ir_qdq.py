@@ -363,7 +363,7 @@ REFUSALS = {
         w.node("QuantizeLinear", x, w.const(np.ones(3, np.float32)), w.const(np.zeros(3, np.int8))), 1.0, 0, np.int8
     ),
     "float MaxPool at the output": lambda w, x: w.node("MaxPool", conv(w, x), kernel_shape=[2, 2]),
-    "too far": lambda w, x: w.qdq(w.node("Relu", conv(w, x)), 2.0**40),
+    "too far": lambda w, x: w.qdq(w.node("Relu", conv(w, x)), 2.0**50),
     "more than the channels": lambda w, x: w.qdq(w.node("Add", x, w.const(np.ones((8, 8), np.float32))), 1.0),
     "bias behind": lambda w, x: w.qdq(
         w.node(
