@@ -133,8 +133,9 @@ def refined(study: Study, pool: Workers, specs: list[NetSpec]) -> list[dict[str,
     budgets = sorted({c.budget for c in study.state.candidates.values()} | set(space.hardware.BUDGETS))
     done = {r["network"]: r["points"] for r in study.archive.of("refine")}
     wanted = [s for s in specs if s.digest not in done and study.checkpoint(s.digest, "full").exists()]
+    settings = study.settings_at(math.inf)
     work = [
-        Task(s.digest, tasks.refine, (str(study.checkpoint(s.digest, "full")), clock, budgets, study.settings), 600)
+        Task(s.digest, tasks.refine, (str(study.checkpoint(s.digest, "full")), clock, budgets, settings), 600)
         for s in wanted
     ]
     for outcome in pool.run(work):
@@ -209,7 +210,8 @@ def within(study: Study, p: dict[str, Any]) -> bool:
 
 
 def arguments(study: Study, p: dict[str, Any]) -> tuple[Any, ...]:
-    return str(study.checkpoint(p["network"], "full")), p["clock_mhz"], p["budget"], p["objective"], study.settings
+    settings = study.settings_at(math.inf)
+    return str(study.checkpoint(p["network"], "full")), p["clock_mhz"], p["budget"], p["objective"], settings
 
 
 def proof(study: Study, outcome: Done | Failed, p: dict[str, Any]) -> dict[str, Any] | None:

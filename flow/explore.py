@@ -36,9 +36,10 @@ def explore(study: Study, pool: Workers) -> None:
             study.note("the space is exhausted")
             break
         fresh = [study.candidate(n, g) for n, g in zip(missing, genotypes, strict=False)]
-        estimate(study, pool, fresh)
+        estimate(study, pool, fresh, start)
         ladder.climb(study, pool, start)
         verify(study, pool, start)
+        study.recalibrate(start)
         tell(study, fresh)
         progress(study)
 
@@ -51,9 +52,10 @@ def complete(study: Study) -> int:
     return told if told >= study.config.trials else told // GENERATION * GENERATION
 
 
-def estimate(study: Study, pool: Workers, batch: list[Candidate]) -> None:
+def estimate(study: Study, pool: Workers, batch: list[Candidate], start: int) -> None:
+    settings = study.settings_at(start)
     work = [
-        Task(str(c.number), tasks.estimate_candidate, (c.spec.json(), c.clock_mhz, c.budget, study.settings), 300)
+        Task(str(c.number), tasks.estimate_candidate, (c.spec.json(), c.clock_mhz, c.budget, settings), 300)
         for c in batch
     ]
     by_key = {str(c.number): c for c in batch}
@@ -87,7 +89,7 @@ def verify(study: Study, pool: Workers, start: int) -> None:
         c.clock_mhz,
         c.budget,
         "throughput",
-        study.settings,
+        study.settings_at(start),
         str(folder),
     )
     for outcome in pool.run([Task(str(c.number), tasks.synthesise, arguments, SYNTHESIS_S)]):

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from flow import board as boards
-from flow import expect, search, space, tasks
+from flow import expect, feedback, search, space, tasks
 from flow.archive import Archive
 from flow.config import OBJECTIVES, Config
+from flow.cost import calibrate
 from flow.search import encoded
 from flow.search.curves import Ended
 from flow.space.network import NetSpec, from_json
@@ -55,6 +56,7 @@ class State(expect.Known):
     """Everything the search knows, rebuilt from the journal on resume; networks by their digest."""
 
     candidates: dict[int, Candidate] = field(default_factory=dict)
+    told: dict[int, float | None] = field(default_factory=dict)  # the accuracy that the strategy heard last
     pace: dict[str, float] = field(default_factory=dict)  # seconds per image and epoch
     full: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Ended] = field(default_factory=dict)  # of full trainings that were not given up
@@ -114,6 +116,7 @@ class Study:
         self.config, self.archive, self.say = config, archive, say
         self.folder = archive.run_dir
         self.settings = config.dict()
+        self.calibrations: list[tuple[int, list[dict[str, Any]]]] = []  # first trial of the generation, observations
         made = parts(config)
         self.board, self.space, self.strategy, self.tool = made.board, made.space, made.strategy, made.tool
         self.shape, self.classes = made.data.input_shape, len(made.data.classes)
@@ -213,6 +216,7 @@ class Study:
         return folder / f"{digest}-{recipe}.npz"
 
     def trial(self, c: Candidate, accuracy: float | None) -> search.Trial:
+        self.state.told[c.number] = accuracy if accuracy is not None else self.state.told.get(c.number)
         if accuracy is None or not c.feasible:
             return search.Trial(c.number, c.genotype, (math.inf,) * 3, max(c.result["violation"], 1e-9))
         o = c.result["objectives"]
@@ -240,10 +244,14 @@ class Study:
                     "gap",
                     "fidelity",
                     "tool",
+                    "raw",
+                    "shares",
                 )
                 c.result = {k: record[k] for k in keys if k in record}
                 self.state.candidates[c.number] = c
                 told.append(self.trial(c, record["accuracy"]))
+            elif record["kind"] == "calibration":
+                told += self.recalibrated(record)
         if told:
             self.strategy.tell(told)
             self.note(f"resumed with {len(told)} candidates and {len(self.state.short)} trained networks")
@@ -251,9 +259,52 @@ class Study:
     def judged(self, outcome: Done | Failed, result: dict[str, Any], name: str) -> bool:
         """Put reported numbers in the place of estimated ones; the journal keeps both."""
         record: dict[str, Any] = {"kind": "tool", "candidate": name, "estimated": dict(result["objectives"])}
+        record |= {k: result[k] for k in ("raw", "shares") if k in result}
         record |= {"reason": outcome.reason} if isinstance(outcome, Failed) else {"reported": outcome.value}
         self.archive.append(record)
         return self.believe(record, result)
+
+    def recalibrate(self, start: int) -> None:
+        """Score all candidates anew by the reports so far; the strategy hears of those that it knows.
+
+        Once for each generation with a report, and journalled: a resumed run does the same at the same place.
+        """
+        known = [r for r in self.archive.of("calibration") if r["start"] == start]
+        reports = self.archive.of("tool")
+        rows = [o for r in reports for o in feedback.observations(r, feedback.family(self.board))]
+        if known or not rows or len(rows) == len(self.calibrations[-1][1] if self.calibrations else ()):
+            for c in self.state.candidates.values():  # those estimated since
+                c.result = feedback.judged(c.result, c.budget, self.settings_at(math.inf), self.board)
+            return
+        record = {"kind": "calibration", "start": start, "observations": calibrate.plain(rows)}
+        self.archive.append(record)
+        again = self.recalibrated(record)
+        if again:
+            self.strategy.tell(again)
+        found = calibrate.calibrate(rows)
+        factors = ", ".join(f"{m} x {found.factor(m, rows[-1].tool, rows[-1].family):.2f}" for m in found.fits)
+        self.note(f"{len(reports)} reports: {factors}; {len(again)} earlier candidates scored anew")
+
+    def recalibrated(self, record: dict[str, Any]) -> list[search.Trial]:
+        """Take a journalled calibration; the trials of earlier generations that it changes."""
+        self.calibrations.append((record["start"], record["observations"]))
+        settings, changed = self.settings_at(math.inf), []
+        for c in self.state.candidates.values():
+            before = c.result["objectives"], c.result["feasible"]
+            c.result = feedback.judged(c.result, c.budget, settings, self.board)
+            if (c.result["objectives"], c.result["feasible"]) != before and c.number < record["start"]:
+                changed.append(c)
+        return [self.trial(c, self.accuracy_of(c)) for c in changed]
+
+    def accuracy_of(self, c: Candidate) -> float | None:
+        """What the strategy was told of a candidate's network, else what is expected of it."""
+        told = self.state.told.get(c.number)
+        return told if told is not None or not c.feasible else float(self.accuracies([c.spec])[0][0])
+
+    def settings_at(self, start: float) -> dict[str, Any]:
+        """Settings of a step of the generation that begins at ``start``: with the reports of earlier generations."""
+        known = [rows for at, rows in self.calibrations if at < start]
+        return {**self.settings, "calibration": known[-1]} if known else self.settings
 
     def judgement(self, name: str) -> dict[str, Any] | None:
         """The journal's record of an earlier synthesis, so that a resumed run does not repeat it."""

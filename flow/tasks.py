@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flow import board as boards
-from flow import estimate, lint, mapping, project, simulate
+from flow import calibration, estimate, feedback, lint, mapping, project, simulate
 from flow.cost.targets import Decision
 from flow.design import Report, Violation
 from flow.fixed import IntArray
@@ -36,13 +36,8 @@ def goal_of(settings: dict[str, Any], budget: float, objective: str = "throughpu
         settings["min_fps"] or None,
         settings["max_latency_ms"] or None,
         settings.get("max_energy_mj") or None,
-        decision_of(settings),
+        feedback.decision(settings),
     )
-
-
-def decision_of(settings: dict[str, Any]) -> Decision:
-    """What a candidate must fit, and how surely."""
-    return Decision(settings.get("target", "csynth"), settings.get("confidence", 0.5))
 
 
 def measures(report: Report, available: tuple[int, ...]) -> dict[str, float]:
@@ -63,11 +58,6 @@ def measures(report: Report, available: tuple[int, ...]) -> dict[str, float]:
     }
 
 
-def excess(violations: tuple[Violation, ...]) -> float:
-    """Sum of relative excesses: how far a candidate is from fitting."""
-    return float(sum(max(v.used / v.available - 1 if v.available else v.used, 1e-6) for v in violations)) or 1.0
-
-
 def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings: dict[str, Any]) -> dict[str, Any]:
     """Map a network with stand-in weights and estimate it: a fast, complete answer before any training."""
     started = time.perf_counter()
@@ -77,20 +67,28 @@ def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings
     if isinstance(design, NoFit):
         return {
             "feasible": False,
-            "violation": excess(design.violations),
+            "violation": feedback.excess(design.violations),
             "violations": [v.json() for v in design.violations],
             "objectives": {},
             "seconds": time.perf_counter() - started,
         }
-    report = estimate.estimate(design, decision_of(settings))
-    return {
+    report = estimate.estimate(design, feedback.decision(settings))
+    found = {
         "feasible": report.fits,
-        "violation": excess(report.violations) if report.violations else 0.0,
+        "violation": feedback.excess(report.violations) if report.violations else 0.0,
         "violations": [v.json() for v in report.violations],
-        "objectives": measures(report, board.available.tuple),
+        **estimated(report, board, settings),
         "gap": report.bound.gap if report.bound else None,
         "seconds": time.perf_counter() - started,
     }
+    return feedback.judged(found, budget, settings, board) if settings.get("calibration") else found
+
+
+def estimated(report: Report, board: boards.Board, settings: dict[str, Any]) -> dict[str, Any]:
+    """Measures as reports so far correct them, uncorrected ones, and the shares of the blocks they come from."""
+    raw = measures(report, board.available.tuple)
+    shares = calibration.block_shares(layer.json() for layer in report.layers)
+    return {"objectives": feedback.corrected(raw, shares, settings, board), "raw": raw, "shares": shares}
 
 
 @lru_cache(maxsize=2)
@@ -183,9 +181,9 @@ def refine(checkpoint: str, clock: float, budgets: list[float], settings: dict[s
         design = mapping.solve(graph, board, goal_of(settings, budget, objective), clock)
         if isinstance(design, NoFit):
             return None
-        report = estimate.estimate(design)
+        report = estimate.estimate(design, feedback.decision(settings))
         found = {"clock_mhz": clock, "budget": budget, "objective": objective}
-        return {**found, "objectives": measures(report, board.available.tuple)} if report.fits else None
+        return {**found, **estimated(report, board, settings)} if report.fits else None
 
     smallest = point(limit, "area")
     if smallest is None:
@@ -221,7 +219,7 @@ def finish(
         (Path(folder) / "report" / f"{name}.json").write_text(json.dumps(content, indent=1))
     return {
         "fits": True,
-        "objectives": measures(compiled.report, board.available.tuple),
+        **estimated(compiled.report, board, settings),
         "test_accuracy": accuracy,
         "csim": result.json(),
         "lint": {"ok": not findings, "findings": len(findings)},
@@ -257,7 +255,7 @@ def synthesise(
     period_ns = max(1e3 / clock, top.clock_estimated_ns or 0.0)
     used = {k: int(v) for k, v in top.resources.items() if v is not None}
     # A report of C synthesis is certain of its own numbers, and says of an implementation what the ratios say.
-    judge = decision_of(settings)
+    judge = Decision(settings.get("target", "csynth"), settings.get("confidence", 0.5))
     factor = {k: judge.factor(k) if judge.target == "impl" else 1.0 for k in used}
     shares = {k: used[k] * factor[k] / n for k, n in board.available.json().items() if n and k in used}
     limit = min(budget, settings["max_utilisation"])
@@ -273,5 +271,5 @@ def synthesise(
             **{k: float(v) for k, v in used.items()},
         },
         "violations": [v.json() for v in over],
-        "violation": excess(over) if over else 0.0,
+        "violation": feedback.excess(over) if over else 0.0,
     }

@@ -82,6 +82,7 @@ class Decision:
 
     target: Target = "csynth"
     confidence: float = 0.5
+    scale: tuple[tuple[str, float], ...] = ()  # what reports make of estimates, by resource kind (calibrate.py)
 
     def __post_init__(self) -> None:
         if self.target not in ("csynth", "impl"):
@@ -91,7 +92,7 @@ class Decision:
 
     def factor(self, kind: str) -> float:
         """What an estimate is multiplied by before it is compared with the device."""
-        return spread(self.target, kind).quantile(self.confidence)
+        return spread(self.target, kind).quantile(self.confidence) * dict(self.scale).get(kind, 1.0)
 
     def budget(self, available: Resources) -> Resources:
         """The estimates that fit ``available`` with this confidence."""
@@ -102,7 +103,7 @@ class Decision:
         """For each resource: the amount at this confidence, what there is, and the probability that it fits."""
         limits = {}
         for k, n, a in zip(KINDS, used.tuple, available.tuple, strict=True):
-            sure = spread(self.target, k).below(a / n) if n else 1.0
+            sure = spread(self.target, k).below(a / n / dict(self.scale).get(k, 1.0)) if n else 1.0
             limits[k] = {"used": math.ceil(n * self.factor(k) - 1e-9), "available": a, "probability": round(sure, 4)}
         least = min(x["probability"] for x in limits.values())
         return {"target": self.target, "confidence": self.confidence, "probability": least, "limits": limits}

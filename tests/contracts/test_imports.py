@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("space", "train"),
     ("search", "archive", "front", "workers", "ray_workers"),
     ("report",),
-    ("expect", "tasks", "train_one", "study", "effort", "ladder", "explore", "conclude", "results", "run"),
+    ("expect", "feedback", "tasks", "train_one", "study", "effort", "ladder", "explore", "conclude", "results", "run"),
     ("arguments", "bench", "cli"),
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
