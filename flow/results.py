@@ -44,9 +44,23 @@ def write(study: Study, proofs: list[dict[str, Any]]) -> dict[str, Any]:
     expected = study.accuracies([c.spec for c in feasible])[0].tolist() if feasible else []
     accuracy = {c.number: a for c, a in zip(feasible, expected, strict=True)}
     seen = [shown(study, c, accuracy.get(c.number)) for c in every]
-    told = meta(study, points) | {"rungs": effort.rungs(study), "rankings": effort.rankings(study)}
+    told = meta(study, points) | {
+        "tool_reports": tool_reports(study),
+        "rungs": effort.rungs(study),
+        "rankings": effort.rankings(study),
+    }
     write_atomic(study.folder / "report.html", html.render(front, seen, told).encode())
     return front
+
+
+def tool_reports(study: Study) -> list[dict[str, Any]]:
+    """Of each synthesised design: measures as estimated, as corrected when it was judged, and as reported."""
+    return [
+        {"name": r["candidate"], "raw": r.get("raw") or r["estimated"], "estimated": r["estimated"],
+         "reported": r["reported"]["objectives"]}
+        for r in study.archive.of("tool")
+        if "reported" in r
+    ]  # fmt: skip
 
 
 def point(study: Study, p: dict[str, Any]) -> dict[str, Any]:

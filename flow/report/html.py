@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from flow.report import agreement
 from flow.report.measures import duration, fidelity_word, finite, label, ordered, rows_of, standing, text
 from flow.report.plot import convergence, convergence_svg, pareto_svg
 
@@ -50,6 +51,8 @@ def render(front: Json, trials: Sequence[Json], meta: Json) -> str:
         fidelities=_fidelities(front["points"]),
         bit_exact=_bit_exact(front["points"]),
         refused=_refused(trials),
+        agreement=agreement.svg(meta.get("tool_reports", ())),
+        agreements=agreement.rows(meta.get("tool_reports", ())),
         rungs=meta.get("rungs", ()),
         rankings=meta.get("rankings", ()),
         config=rows_of(meta["config"]),
