@@ -15,25 +15,19 @@ hls4ml lacks, are written out with zeros: the same function.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flow.backends.layer_writer import BackendError as BackendError
+from flow.backends.layer_writer import Writer, agree, fixed, refusal
 from flow.blocks.pareto import divisors
-from flow.fixed import IntArray, Quant, bits_for, is_power_of_two
+from flow.fixed import IntArray, bits_for
 from flow.ir.graph import Graph, Node
-from flow.ir.ops import Add, Conv, Dense, Op, Pads, Pool, dot_range
-
-ROUNDED = ",RND_CONV,SAT"
-SYMMETRIC = ",RND_CONV,SAT_SYM"
-
-
-class BackendError(ValueError):
-    """A network that the other compiler cannot express exactly: one line with node, reason and way out."""
+from flow.ir.ops import Add, Concat, Conv, Dense, Mul, Op, Pads, Pool, Sample, dot_range
 
 
 @dataclass(frozen=True)
@@ -45,17 +39,12 @@ class Layers:
     output: str
 
 
-def fixed(bits: int, signed: bool, exponent: int, cast: str = "") -> str:
-    """The hls4ml type of ``bits`` wide integers times ``2**exponent``."""
-    return f"{'' if signed else 'u'}fixed<{bits},{bits + exponent}{cast}>"
-
-
 def layers(graph: Graph, parallel: Mapping[str, int]) -> Layers:
     """hls4ml's layers for ``graph``.
 
     ``parallel``: products a cycle of each Conv and Dense node, by id; its reuse factor follows.  Raises BackendError.
     """
-    writer = _Writer(graph, parallel)
+    writer = Writer(graph, parallel)
     writer.entry()
     for node in graph.nodes:
         emit = EMITTERS.get(type(node.op))
@@ -65,84 +54,7 @@ def layers(graph: Graph, parallel: Mapping[str, int]) -> Layers:
     return Layers(writer.layers, writer.config, graph.output)
 
 
-def refusal(node: Node, reason: str) -> BackendError:
-    return BackendError(f"node {node.name!r} ({node.op.kind}): {reason}")
-
-
-def exponent(quant: Quant, where: str) -> int:
-    """k of a scale 2**k. Raises BackendError for any other format that ap_fixed cannot be."""
-    if not is_power_of_two(quant.scale):
-        raise BackendError(f"{where}: scale {quant.scale:g} is no power of two, as ap_fixed needs; quantise so")
-    if quant.zero:
-        raise BackendError(f"{where}: zero point {quant.zero}; ap_fixed has none, quantise symmetrically or unsigned")
-    return round(math.log2(quant.scale))
-
-
-@dataclass
-class _Writer:
-    """Layers written so far; lives within one call of `layers`."""
-
-    graph: Graph
-    parallel: Mapping[str, int]
-    layers: list[dict[str, Any]] = field(default_factory=list)
-    config: dict[str, dict[str, Any]] = field(default_factory=dict)
-    flat: set[str] = field(default_factory=set)  # tensors that are one-dimensional in hls4ml
-
-    def add(self, name: str, kind: str, inputs: list[str], precision: dict[str, str], **attributes: Any) -> str:
-        self.layers.append({"class_name": kind, "name": name, "inputs": inputs, **attributes})
-        self.config[name] = {"Precision": precision}
-        return name
-
-    def entry(self) -> None:
-        c, h, w = self.graph.tensors["input"].shape
-        shape = [c] if h == w == 1 else [h, w, c]
-        self.add("input_1", "InputLayer", [], {"result": self.type("input")}, input_shape=shape)
-        if len(shape) == 1:
-            self.flat.add("input")
-
-    def type(self, tensor: str, cast: str = "") -> str:
-        q = self.graph.tensors[tensor].quant
-        return fixed(q.bits, q.signed, self.exponent(tensor), cast)
-
-    def exponent(self, tensor: str) -> int:
-        where = "the network's input" if tensor == "input" else f"node {self.graph.node(tensor).name!r}"
-        return exponent(self.graph.tensors[tensor].quant, where)
-
-    def result(self, node: Node) -> str:
-        """The type of a node's output, with the cast that its requantisation means."""
-        q, req = self.graph.tensors[node.id].quant, node.op.requant
-        if set(req.mult) != {1}:
-            raise refusal(node, "its scale ratio is no power of two, as ap_fixed needs; quantise so")
-        if (req.lo, req.hi) == (q.lo, q.hi):
-            return self.type(node.id, ROUNDED)
-        if q.signed and (req.lo, req.hi) == (-q.hi, q.hi):
-            return self.type(node.id, SYMMETRIC)
-        limits = f"{req.lo}..{req.hi} of {q.bits} bits"
-        raise refusal(node, f"is limited to {limits}; hls4ml's streams saturate at whole formats only, widen its Clip")
-
-    def name(self, tensor: str) -> str:
-        return "input_1" if tensor == "input" else tensor
-
-    def source(self, node: Node, flat: bool, position: int = 0) -> list[str]:
-        """The layer that gives an input, reshaped when it is flat and a map is wanted, or the other way round."""
-        tensor = node.inputs[position]
-        name = self.name(tensor)
-        if flat == (tensor in self.flat):
-            return [name]
-        c, h, w = self.graph.tensors[tensor].shape
-        reshaped = f"{node.id}_shape{position}"
-        shape = [c * h * w] if flat else [h, w, c]
-        self.add(reshaped, "Reshape", [name], {"result": self.type(tensor)}, target_shape=shape)
-        return [reshaped]
-
-
-def _agree(w: _Writer, node: Node, accumulator: int) -> None:
-    """An operator without weights must scale by what its tensors' scales say: hls4ml knows real values only."""
-    if {w.exponent(node.id) - s for s in node.op.requant.shift} != {accumulator}:
-        raise refusal(node, "requantises by another ratio than its tensors' scales say; quantise again")
-
-
-def _parameters(w: _Writer, node: Node, op: Conv | Dense) -> tuple[IntArray, int, NDArray[np.float64], dict[str, str]]:
+def _parameters(w: Writer, node: Node, op: Conv | Dense) -> tuple[IntArray, int, NDArray[np.float64], dict[str, str]]:
     """Weight integers with their common exponent, real biases, and the four types."""
     source = w.graph.tensors[node.inputs[0]].quant
     x, out = w.exponent(node.inputs[0]), w.exponent(node.id)
@@ -165,7 +77,7 @@ def _parameters(w: _Writer, node: Node, op: Conv | Dense) -> tuple[IntArray, int
     return weight, finest - x, bias.astype(np.float64) * 2.0**finest, types
 
 
-def _finish(w: _Writer, node: Node, inner: int, outer: int) -> None:
+def _finish(w: Writer, node: Node, inner: int, outer: int) -> None:
     """Strategy and reuse factor of a layer with ``inner * outer`` products for each output vector.
 
     hls4ml's resource strategy is right only when the factor divides ``inner`` or is ``inner`` times a divisor of
@@ -176,7 +88,7 @@ def _finish(w: _Writer, node: Node, inner: int, outer: int) -> None:
     w.config[node.id] |= {"ReuseFactor": min(legal, key=lambda r: (abs(r - wanted), r)), "Strategy": "Resource"}
 
 
-def _conv(w: _Writer, node: Node) -> None:
+def _conv(w: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, Conv)
     weight, k, bias, types = _parameters(w, node, op)
@@ -219,7 +131,7 @@ def dense_groups(weight: IntArray, groups: int) -> IntArray:
     return out
 
 
-def _dense(w: _Writer, node: Node) -> None:
+def _dense(w: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, Dense)
     weight, k, bias, types = _parameters(w, node, op)
@@ -232,18 +144,20 @@ def _dense(w: _Writer, node: Node) -> None:
     _finish(w, node, n_in, n_out)
 
 
-def _pool(w: _Writer, node: Node) -> None:
+def _pool(w: Writer, node: Node) -> None:
     op, tensor = node.op, node.inputs[0]
     assert isinstance(op, Pool)
     q = w.graph.tensors[tensor].quant
     c, h, width = w.graph.tensors[tensor].shape
     average = op.kind == "AveragePool"
-    _agree(w, node, w.exponent(tensor))
+    agree(w, node, w.exponent(tensor))
     if op.kernel == (1, 1) and op.stride == (1, 1) and not any(op.pads):
         return _rescale(w, node, c * h * width)
     whole = op.kernel == (h, width) and not any(op.pads)
     if not whole and op.stride != op.kernel:
         raise refusal(node, f"strides {op.stride} differ from its window {op.kernel}; hls4ml's streams cannot overlap")
+    if op.dilation != (1, 1) or (op.exclude and any(op.pads)):
+        raise refusal(node, "is dilated, or leaves padding out of its mean; hls4ml has no such pooling")
     if any(op.pads) and (op.pad_value or (q.lo < 0 and not average)):
         raise refusal(node, "pads a signed map; hls4ml pads with zero, put the pooling behind a Relu")
     acc = _average_type(w, node, op) if average else w.type(tensor)
@@ -263,7 +177,7 @@ def _pool(w: _Writer, node: Node) -> None:
     )  # fmt: skip
 
 
-def _average_type(w: _Writer, node: Node, op: Pool) -> str:
+def _average_type(w: Writer, node: Node, op: Pool) -> str:
     """Accumulator of a mean over n: the sum's integers and fraction bits that keep its quotient off false ties."""
     size = op.kernel[0] * op.kernel[1]
     if op.requant.div not in (1, size) or op.offset:
@@ -276,7 +190,7 @@ def _average_type(w: _Writer, node: Node, op: Pool) -> str:
 
 
 def _padded(
-    w: _Writer, node: Node, pads: Pads, inputs: list[str], shape: tuple[int, int, int]
+    w: Writer, node: Node, pads: Pads, inputs: list[str], shape: tuple[int, int, int]
 ) -> tuple[list[str], int, int]:
     """A ZeroPadding2D in front, when there are pads; and the map's height and width behind it."""
     c, h, width = shape
@@ -292,7 +206,7 @@ def _padded(
     return [name], oh, ow
 
 
-def _rescale(w: _Writer, node: Node, n: int) -> None:
+def _rescale(w: Writer, node: Node, n: int) -> None:
     """A change of format alone: a linear activation casts."""
     flat = node.inputs[0] in w.flat
     w.add(node.id, "Activation", [w.name(node.inputs[0])], {"result": w.result(node)}, activation="linear", n_in=n)
@@ -300,18 +214,66 @@ def _rescale(w: _Writer, node: Node, n: int) -> None:
         w.flat.add(node.id)
 
 
-def _add(w: _Writer, node: Node) -> None:
+def _merge(w: Writer, node: Node, kind: str, accumulator: int) -> None:
+    """An element-wise operator of two maps, cast once from the accumulator of that exponent."""
+    agree(w, node, accumulator)
+    flat = all(i in w.flat for i in node.inputs)
+    inputs = [w.source(node, flat, k)[0] for k in (0, 1)]
+    w.add(node.id, "Merge", inputs, {"result": w.result(node)}, op=kind)
+    if flat:
+        w.flat.add(node.id)
+
+
+def _add(w: Writer, node: Node) -> None:
     op = node.op
     assert isinstance(op, Add)
     finest = {w.exponent(i) - s for i, s in zip(node.inputs, op.left_shift, strict=True)}
     if len(finest) > 1 or op.offset:
         raise refusal(node, "its shifts do not align its inputs' scales; quantise again")
-    _agree(w, node, finest.pop())
-    flat = all(i in w.flat for i in node.inputs)
-    inputs = [w.source(node, flat, k)[0] for k in (0, 1)]
-    w.add(node.id, "Merge", inputs, {"result": w.result(node)}, op="add")
-    if flat:
-        w.flat.add(node.id)
+    _merge(w, node, "add" if op.sign > 0 else "subtract", finest.pop())
 
 
-EMITTERS: dict[type[Op], Callable[[_Writer, Node], None]] = {Conv: _conv, Dense: _dense, Pool: _pool, Add: _add}
+def _mul(w: Writer, node: Node) -> None:
+    _merge(w, node, "multiply", sum(w.exponent(i) for i in node.inputs))
+
+
+def _concat(w: Writer, node: Node) -> None:
+    op = node.op
+    assert isinstance(op, Concat)
+    if op.axis or any(w.exponent(i) != w.exponent(node.id) for i in node.inputs):
+        raise refusal(node, "joins maps along another axis than channels, or of other scales; use --backend flow")
+    inputs = [w.source(node, False, k)[0] for k in (0, 1)]
+    w.add(node.id, "Concatenate", inputs, {"result": w.type(node.id)}, op="concatenate3d", axis=3)
+
+
+def _sample(w: Writer, node: Node) -> None:
+    """Enlargement by whole factors, or zero padding."""
+    op, tensor = node.op, node.inputs[0]
+    assert isinstance(op, Sample)
+    c, h, width = w.graph.tensors[tensor].shape
+    factors, size = (len(op.rows) // h, len(op.columns) // width), (len(op.rows), len(op.columns))
+    result = {"result": w.type(tensor)}
+    place: dict[str, Any] = {"in_height": h, "in_width": width, "n_chan": c, "data_format": "channels_last"}
+    place |= {"out_height": size[0], "out_width": size[1]}
+    repeated = [tuple(k // f for k in range(n * f)) for n, f in zip((h, width), factors, strict=True)]
+    if (op.rows, op.columns) == tuple(repeated):
+        w.add(node.id, "Resize", w.source(node, flat=False), result, algorithm="nearest", **place)
+        return
+    before = [next((k for k, i in enumerate(places) if i >= 0), 0) for places in (op.rows, op.columns)]
+    after = [total - n - b for total, n, b in zip(size, (h, width), before, strict=True)]
+    padded = [(-1,) * b + tuple(range(n)) + (-1,) * a for b, n, a in zip(before, (h, width), after, strict=True)]
+    if op.fill or (op.rows, op.columns) != tuple(padded):
+        raise refusal(node, "neither enlarges by whole factors nor pads with zeros; use --backend flow")
+    ends = dict(zip(("pad_top", "pad_left", "pad_bottom", "pad_right"), (*before, *after), strict=True))
+    w.add(node.id, "ZeroPadding2D", w.source(node, flat=False), result, **place, **ends)
+
+
+EMITTERS: dict[type[Op], Callable[[Writer, Node], None]] = {
+    Conv: _conv,
+    Dense: _dense,
+    Pool: _pool,
+    Add: _add,
+    Mul: _mul,
+    Concat: _concat,
+    Sample: _sample,
+}

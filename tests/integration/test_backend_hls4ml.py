@@ -15,7 +15,7 @@ from flow.backends import fixed_point, hls4ml
 from flow.fixed import Quant, Requant
 from flow.ir import emit
 from flow.ir.graph import Graph
-from flow.ir.ops import Add, Conv, Pool
+from flow.ir.ops import Add, Concat, Conv, Mul, Pool, Sample
 
 
 def flow(*arguments: str) -> int:
@@ -47,6 +47,27 @@ def every_layer() -> Graph:
     return d.graph()
 
 
+def moving() -> Graph:
+    """What joins and moves maps: enlargement, padding, concatenation, difference and product of two maps."""
+    d = Draft((2, 4, 6))
+    q = Quant(8, False, 2.0**-4)
+    req = Requant((0,), 0, 255)
+    a = d.conv("input", 3)
+    b = d.pool(a)
+    up = d.add(Sample(req, (0, 0, 1, 1), (0, 0, 1, 1, 2, 2)), b, quant=q)
+    c = d.add(Concat(req), up, a, quant=q)
+    both = d.conv(c, 3, 1)
+    less = d.add(Add(Requant((0,), -128, 127), sign=-1), both, a, quant=Quant(8, True, 2.0**-4))
+    times = d.add(Mul(Requant((5,), -512, 511)), less, both, quant=Quant(10, True, 2.0**-3))
+    wide = d.add(
+        Sample(Requant((0,), -512, 511), (-1, 0, 1, 2, 3), (0, 1, 2, 3, 4, 5, -1)),
+        times,
+        quant=Quant(10, True, 2.0**-3),
+    )
+    d.dense(d.conv(wide, 2, 3, signed=True), 5)
+    return d.graph()
+
+
 def compiled(graph: Graph, folder: Path) -> Path:
     made = hls4ml.compile_model(emit.model(graph), board.load("zcu102"), mapping.Goal(), None)
     assert isinstance(made, project.Compiled)
@@ -68,6 +89,14 @@ def test_hls4ml_computes_what_onnxruntime_does(tmp_path: Path, capsys: pytest.Ca
     assert flow("simulate", str(out)) == 1  # needs our own project, and says where it is
     assert "ours is in" in capsys.readouterr().err
     assert flow("simulate", str(out / "flow"), "--images", "2") == 0
+
+
+@pytest.mark.slow
+def test_maps_joined_and_moved(tmp_path: Path) -> None:
+    graph = moving()
+    folder = compiled(graph, tmp_path / "p")
+    result = hls4ml.csim(folder, project.random_images(graph, 40))
+    assert result.peer.bit_exact and result.ours.bit_exact
 
 
 @pytest.mark.slow
@@ -108,6 +137,13 @@ def test_what_hls4ml_cannot_do_is_refused_by_name() -> None:
     op = Conv(np.ones((1, 2, 1, 1)), np.zeros(1), Requant((9,), 0, 255, (301,)))
     d.add(op, "input", quant=Quant(8, False, 1.0))
     assert "ratio" in refused(d)
+    d = Draft((2, 6, 6))
+    q = d.tensors["input"].quant
+    d.add(Pool("AveragePool", (2, 2), Requant((0,), 0, 255), (2, 2), (1, 1, 1, 1), exclude=True), "input", quant=q)
+    assert "padding out" in refused(d)
+    d = Draft((2, 6, 6))
+    d.add(Sample(Requant((0,), 0, 255), (0, 2, 4), (0, 2, 4)), "input", quant=q)
+    assert "whole factors" in refused(d)
     d = Draft((2, 6, 6))
     d.residual("input", "input")  # shifts that contradict the scales
     assert "align" in refused(d)
