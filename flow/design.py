@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 from flow.board import Board, Resources
 from flow.fixed import IntArray, Quant
@@ -79,6 +80,27 @@ class Memory:
     banked: bool = False
 
 
+class Contents(Sequence[Memory]):
+    """Memories of a process, made when somebody looks: designs are compared in thousands before one is written."""
+
+    def __init__(self, make: Callable[[], tuple[Memory, ...]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> tuple[Memory, ...]:
+        return self._make()
+
+    @overload
+    def __getitem__(self, at: int) -> Memory: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Memory]: ...
+    def __getitem__(self, at: int | slice) -> Memory | Sequence[Memory]:
+        return self._made[at]
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+
 @dataclass(frozen=True, eq=False)
 class Process:
     """One HLS dataflow process: a call of ``function`` (a template in ``hls/<header>``) with a configuration.
@@ -98,7 +120,7 @@ class Process:
     iterations: int
     depth: int
     resources: Resources
-    memories: tuple[Memory, ...] = ()
+    memories: Sequence[Memory] = ()
 
     def constant(self, name: str) -> int:
         return dict(self.constants)[name]

@@ -51,6 +51,13 @@ def analyse(netlist: Netlist) -> Timing:
     return Timing(cycles, period, dict(zip(names, depths.tolist(), strict=True)))
 
 
+def depths(netlist: Netlist) -> dict[str, int]:
+    """FIFO depths alone."""
+    found = np.zeros(len(netlist.streams), np.int64)
+    _run(netlist, slowest(netlist), found, latency=False)
+    return dict(zip((s.name for s in netlist.streams), found.tolist(), strict=True))
+
+
 def latency(netlist: Netlist) -> int:
     """Cycles of one image, FIFOs unbounded."""
     return _run(netlist, 0, np.zeros(len(netlist.streams), np.int64))
@@ -63,7 +70,7 @@ def _library() -> ctypes.CDLL:
     return lib
 
 
-def _run(netlist: Netlist, period: int, depths: IntArray) -> int:
+def _run(netlist: Netlist, period: int, depths: IntArray, latency: bool = True) -> int:
     into = {s.sink: i for i, s in enumerate(netlist.streams)}
     out_of = {s.source: i for i, s in enumerate(netlist.streams)}
     shape: list[int] = []
@@ -80,5 +87,6 @@ def _run(netlist: Netlist, period: int, depths: IntArray) -> int:
                 pieces += found
     arrays = [np.array(x, np.int64) for x in (shape, ports, pieces)]
     pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (*arrays, depths)]
-    counts = ctypes.c_int64(len(netlist.processes)), ctypes.c_int64(len(netlist.streams)), ctypes.c_int64(period)
-    return int(_library().flow_timing(counts[0], *pointers[:3], *counts[1:], pointers[3]))
+    sizes = len(netlist.processes), len(netlist.streams), latency, period
+    processes, *others = (ctypes.c_int64(n) for n in sizes)
+    return int(_library().flow_timing(processes, *pointers[:3], *others, pointers[3]))

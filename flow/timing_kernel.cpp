@@ -167,9 +167,9 @@ void periodic(const Process &p, i64 period, std::vector<Times> &written, i64 *de
 extern "C" {
 
 // processes: (iterations, depth, inputs, outputs) each; ports: (stream or -1, rows), inputs first, process by process.
-// depths (one a stream) are computed for a period above 0. Returns the latency.
-int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *ports, const int64_t *rows, int64_t streams, int64_t period,
-                    int64_t *depths) {
+// depths (one a stream) are computed for a period above 0. Returns the latency, 0 where `latency` says nobody asks for it.
+int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *ports, const int64_t *rows, int64_t streams, int64_t latency,
+                    int64_t period, int64_t *depths) {
     std::vector<Process> all(processes);
     for (i64 i = 0; i < processes; ++i) {
         Process &p = all[i];
@@ -184,6 +184,7 @@ int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *port
     i64 end = 0;
     std::vector<Times> written(streams);
     for (const Process &p : all) {
+        if (!latency) break;
         end = std::max(end, earliest(p.iterations, p.depth, p.in, p.out, written));
         for (const Port &port : p.in) if (port.stream >= 0) Times().swap(written[port.stream]);
     }
@@ -191,6 +192,6 @@ int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *port
         for (Times &t : written) t.clear();
         for (const Process &p : all) periodic(p, period, written, depths);
     }
-    return end + 1;
+    return latency ? end + 1 : 0;
 }
 }

@@ -13,7 +13,7 @@ from flow.board import Board, Resources
 from flow.cost import laws
 from flow.design import Folding, Option, Port, Process, stage_cycles
 from flow.fixed import Quant, Requant
-from flow.ir.graph import Graph, Node
+from flow.ir.graph import Graph, Node, once
 from flow.ir.ops import Add, Op, Shape
 
 
@@ -39,6 +39,7 @@ class Layer:
         return c * h * w // lanes
 
 
+@once
 def layer(graph: Graph, node: Node) -> Layer:
     a, b = (graph.tensors[i].quant for i in node.inputs)
     return Layer(graph.tensors[node.id].shape, (a, b), node.op.requant, graph.accumulator(node))

@@ -17,12 +17,12 @@ from flow.blocks import mac, window
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
 from flow.blocks.pareto import Options, divisors
-from flow.blocks.requant import Rounding, beat, ctype, rounder
+from flow.blocks.requant import Rounder, Rounding, beat, ctype, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Folding, Memory, Multiplier, Port, Process, Storage, stage_cycles
+from flow.design import Contents, Folding, Memory, Multiplier, Port, Process, Storage, stage_cycles
 from flow.fixed import IntArray, Quant, bits_for
-from flow.ir.graph import Graph, Node
+from flow.ir.graph import Graph, Node, once
 from flow.ir.ops import Conv, Dense, Op
 
 
@@ -50,14 +50,12 @@ class Layer:
         return self.x.lo, self.x.hi
 
 
+@once
 def layer(graph: Graph, node: Node) -> Layer:
     op = node.op
     assert isinstance(op, Conv | Dense)
     x, out = graph.tensors[node.inputs[0]], graph.tensors[node.id]
-    weights, rounding = (
-        mac.weight_range(op.weight >> mac.common_shift(op.weight)),
-        rounder(op.requant, graph.accumulator(node)).summary,
-    )
+    weights, rounding = mac.weights_of(graph, node).range, rounder(op.requant, graph.accumulator(node)).summary
     if isinstance(op, Dense):
         c = x.shape[0]
         size = x.shape[1] * x.shape[2]
@@ -276,19 +274,13 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     k, r = folds(la, f), rounder(op.requant, graph.accumulator(node))
     out = graph.tensors[node.id].quant
     rows = la.groups * k.nf
-    raised = mac.common_shift(op.weight)
-    data = arranged(op, f.window, f.lanes) >> raised
-    weights = data.reshape(rows, f.pe, k.sf, f.simd).transpose(0, 2, 1, 3).reshape(rows * k.sf, f.pe, f.simd)
-    w_bits, w_signed = bits_for(*la.weights)
-    b_bits, b_signed = bits_for(int(op.bias.min()), int(op.bias.max()))
-    impl = f.memory if rows * k.sf > 1 else "registers"
-    mult, shift = r.tables(f.pe)
+    raised, (mults, shifts) = mac.weights_of(graph, node).raised, r.rows(f.pe)
     ultra = board.ultrascale
     inputs = Port(k.beat, la.x.bits, la.x.signed, la.vectors * la.groups * k.sf // k.sub)
     outputs = Port(f.pe, out.bits, out.signed, la.vectors * rows)
     constants = {
         "VECTORS": la.vectors * la.groups, "GROUPS": la.groups, "NF": k.nf, "SF": k.sf, "SUB": k.sub, "PE": f.pe,
-        "SIMD": f.simd, "RAISE": raised, "MULTS": len(mult.data), "SHIFTS": len(shift.data),
+        "SIMD": f.simd, "RAISE": raised, "MULTS": mults, "SHIFTS": shifts,
     }  # fmt: skip
     unit = Process(
         id=f"{node.id}_matvec",
@@ -308,17 +300,26 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         iterations=k.iterations,
         depth=depth(la, f.pe, f.simd, f.mult, ultra),
         resources=unit_cost(la, f, inputs.lanes, ultra),
-        memories=(
-            Memory("weights", weights, w_bits, w_signed, impl),
-            Memory("bias", op.bias.reshape(rows, f.pe), b_bits, b_signed, "lutram" if rows > 1 else "registers"),
-            mult,
-            shift,
-        ),
+        memories=Contents(lambda: contents(la, op, f, raised, r)),
     )
     if la.geometry is None:
         return [unit]
     pad = op.pad_value if isinstance(op, Conv) else 0
     return [window.process(f"{node.id}_window", node.id, la.geometry, f.lanes, f.window, la.x, pad), unit]
+
+
+def contents(la: Layer, op: Conv | Dense, f: Folding, raised: int, r: Rounder) -> tuple[Memory, ...]:
+    """Weights, biases and rounding constants of the matrix-vector unit."""
+    k = folds(la, f)
+    rows = la.groups * k.nf
+    data = arranged(op, f.window, f.lanes) >> raised
+    weights = data.reshape(rows, f.pe, k.sf, f.simd).transpose(0, 2, 1, 3).reshape(rows * k.sf, f.pe, f.simd)
+    b_bits, b_signed = bits_for(int(op.bias.min()), int(op.bias.max()))
+    return (
+        Memory("weights", weights, *bits_for(*la.weights), f.memory if rows * k.sf > 1 else "registers"),
+        Memory("bias", op.bias.reshape(rows, f.pe), b_bits, b_signed, "lutram" if rows > 1 else "registers"),
+        *r.tables(f.pe),
+    )
 
 
 def schedule_matvec(p: Process) -> tuple[list[Beats], list[Beats]]:

@@ -12,12 +12,12 @@ from flow.blocks import mac, window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
 from flow.blocks.pareto import Options, divisors, undominated
-from flow.blocks.requant import Rounding, beat, rounder
+from flow.blocks.requant import Rounder, Rounding, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
+from flow.design import Contents, Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
 from flow.fixed import Quant, bits_for
-from flow.ir.graph import Graph, Node
+from flow.ir.graph import Graph, Node, once
 from flow.ir.ops import Conv, Op
 
 MULTIPLIERS: tuple[Multiplier, ...] = ("lut", "dsp")
@@ -51,13 +51,14 @@ class Layer:
         return self.x.lo, self.x.hi
 
 
+@once
 def layer(graph: Graph, node: Node) -> Layer:
     op = node.op
     assert isinstance(op, Conv)
     x = graph.tensors[node.inputs[0]]
     # groups = 0: each beat of channels is its own group, whatever its lanes
     g = window.Geometry(*x.shape, op.kernel, op.stride, op.pads, op.dilation, 0)
-    weights = mac.weight_range(op.weight >> mac.common_shift(op.weight))
+    weights = mac.weights_of(graph, node).range
     return Layer(g, weights, x.quant, rounder(op.requant, graph.accumulator(node)).summary)
 
 
@@ -127,17 +128,12 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     out = graph.tensors[node.id].quant
     nf, folds = c // f.pe, la.kernel // f.simd
     sub = la.kernel // f.simd if f.window == "parallel" else 1
-    # (C, kernel) -> (nf, fold, position, pe)
-    raised = mac.common_shift(op.weight)
-    w = (op.weight >> raised).reshape(nf, f.pe, folds, f.simd).transpose(0, 2, 3, 1).reshape(nf * folds, f.simd, f.pe)
-    w_bits, w_signed = bits_for(*la.weights)
-    b_bits, b_signed = bits_for(int(op.bias.min()), int(op.bias.max()))
-    mult, shift = r.tables(f.pe)
+    raised, (mults, shifts) = mac.weights_of(graph, node).raised, r.rows(f.pe)
     inputs = Port(f.pe * f.simd * sub, la.x.bits, la.x.signed, la.pixels * nf * folds // sub)
     outputs = Port(f.pe, out.bits, out.signed, la.pixels * nf)
     constants = {
         "PIXELS": la.pixels, "NF": nf, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe,
-        "RAISE": raised, "MULTS": len(mult.data), "SHIFTS": len(shift.data),
+        "RAISE": raised, "MULTS": mults, "SHIFTS": shifts,
     }  # fmt: skip
     unit = Process(
         id=f"{node.id}_depthwise",
@@ -160,16 +156,24 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         iterations=iterations(la, f),
         depth=depth(la, f),
         resources=unit_cost(la, f.pe, f.simd, inputs.width, f.mult, f.memory, board.ultrascale),
-        memories=(
-            Memory("weights", w, w_bits, w_signed, f.memory if nf * folds > 1 else "registers"),
-            Memory("bias", op.bias.reshape(nf, f.pe), b_bits, b_signed, "lutram" if nf > 1 else "registers"),
-            mult,
-            shift,
-        ),
+        memories=Contents(lambda: contents(la, op, f, raised, r)),
     )
     if f.window == "none":
         return [unit]
     return [window.process(f"{node.id}_window", node.id, la.geometry, f.lanes, f.window, la.x, op.pad_value), unit]
+
+
+def contents(la: Layer, op: Conv, f: Folding, raised: int, r: Rounder) -> tuple[Memory, ...]:
+    """Weights, biases and rounding constants."""
+    nf, folds = la.geometry.channels // f.pe, la.kernel // f.simd
+    # (C, kernel) -> (nf, fold, position, pe)
+    w = (op.weight >> raised).reshape(nf, f.pe, folds, f.simd).transpose(0, 2, 3, 1).reshape(nf * folds, f.simd, f.pe)
+    b_bits, b_signed = bits_for(int(op.bias.min()), int(op.bias.max()))
+    return (
+        Memory("weights", w, *bits_for(*la.weights), f.memory if nf * folds > 1 else "registers"),
+        Memory("bias", op.bias.reshape(nf, f.pe), b_bits, b_signed, "lutram" if nf > 1 else "registers"),
+        *r.tables(f.pe),
+    )
 
 
 def schedule(p: Process) -> tuple[list[Beats], list[Beats]]:

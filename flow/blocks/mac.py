@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from flow.board import Resources
 from flow.cost import laws
 from flow.design import Multiplier
 from flow.fixed import IntArray, bits_for
+from flow.ir.graph import Graph, Node, once
 
 MULT = {"lut": 0, "dsp": 1, "packed": 2}
 Range = tuple[int, int]
@@ -36,6 +38,21 @@ def weight_range(weights: IntArray) -> Range:
     bits = max(2, signed_bits(min(low, 0), max(high, 0)))
     top = (1 << (bits - 1)) - 1
     return (-top - 1 if low < -top else -top), top
+
+
+class Weights(NamedTuple):
+    """``raised``: zero bits that all share; ``range`` of the rest."""
+
+    raised: int
+    range: Range
+
+
+@once
+def weights_of(graph: Graph, node: Node) -> Weights:
+    """Of a node with an array ``weight``."""
+    weight: IntArray = node.op.weight  # type: ignore[attr-defined]
+    raised = common_shift(weight)
+    return Weights(raised, weight_range(weight >> raised))
 
 
 @dataclass(frozen=True)

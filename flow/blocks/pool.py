@@ -14,7 +14,7 @@ from flow.board import Board, Resources
 from flow.cost import laws
 from flow.design import Folding, Option, Port, Process, stage_cycles
 from flow.fixed import Quant, Requant
-from flow.ir.graph import Graph, Node
+from flow.ir.graph import Graph, Node, once
 from flow.ir.ops import Op, Pool
 
 
@@ -54,6 +54,7 @@ class Layer:
         return rounder(self.requant, self.acc)
 
 
+@once
 def layer(graph: Graph, node: Node) -> Layer:
     op = node.op
     assert isinstance(op, Pool)

@@ -67,6 +67,11 @@ class Rounder:
             ("OutT", ctype(out.bits, out.signed)),
         )
 
+    def rows(self, pe: int) -> tuple[int, int]:
+        """Rows of the ``mult`` and ``shift`` arrays."""
+        mult, shift = (len(v) // pe if len(v) > 1 else 1 for v in (self.mult, self.shift))
+        return mult, shift
+
     def tables(self, pe: int) -> tuple[Memory, Memory]:
         """``mult`` and ``shift`` arrays (rows, pe); one row when all channels agree."""
         out = []

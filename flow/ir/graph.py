@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, wraps
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import networkx as nx
 import numpy as np
@@ -89,10 +90,14 @@ class Graph:
                 g.add_edge(source, node.id, port=port)
         return g
 
+    @cached_property
+    def derived(self) -> dict[tuple[str, str, str], Any]:
+        """What was computed from this graph and is kept as long as it (``once``)."""
+        return {}
+
     def accumulator(self, node: Node) -> tuple[int, int]:
         """Range of the node's accumulator for inputs anywhere in their formats."""
-        quants = [self.tensors[i].quant for i in node.inputs]
-        return node.op.accumulator([(q.lo, q.hi) for q in quants])
+        return _accumulator(self, node)
 
     def evaluate(self, x: IntArray, every: bool = False) -> dict[str, IntArray]:
         """Run integers ``x`` (N, C, H, W) through the network.
@@ -110,6 +115,29 @@ class Graph:
                 if not every and uses[i] == 0:
                     values.pop(i, None)
         return values
+
+
+Value = TypeVar("Value")
+
+
+def once(compute: Callable[[Graph, Node], Value]) -> Callable[[Graph, Node], Value]:
+    """A function of a graph's node that computes its value once a graph."""
+
+    @wraps(compute)
+    def remembered(graph: Graph, node: Node) -> Value:
+        key = compute.__module__, compute.__qualname__, node.id
+        if key not in graph.derived:
+            graph.derived[key] = compute(graph, node)
+        value: Value = graph.derived[key]
+        return value
+
+    return remembered
+
+
+@once
+def _accumulator(graph: Graph, node: Node) -> tuple[int, int]:
+    quants = [graph.tensors[i].quant for i in node.inputs]
+    return node.op.accumulator([(q.lo, q.hi) for q in quants])
 
 
 def digest_of(*parts: object) -> str:

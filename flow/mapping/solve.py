@@ -303,7 +303,7 @@ def realise(
 ) -> Netlist:
     """Netlist with FIFO depths that keep its interval."""
     net = elaborate.netlist(graph, foldings, board, interval, ends)
-    return net.with_depths(timing.analyse(net).depths)
+    return net.with_depths(timing.depths(net))
 
 
 def rebuild(graph: Graph, board: Board, view: Mapping[str, Any], foldings: dict[str, Folding]) -> Design:
