@@ -107,12 +107,15 @@ def violations(
     return over
 
 
-def judged(result: Mapping[str, Any], budget: float, settings: Mapping[str, Any], board: Board) -> Json:
-    """A result scored by the reports so far; one with a report of its own, or that was never mapped, stays."""
+def judged(result: Mapping[str, Any], settings: Mapping[str, Any], board: Board) -> Json:
+    """A result scored by the reports so far; one with a report of its own, or that was never mapped, stays.
+
+    The limit is the user's: a candidate's own share of the board only steers its mapping.
+    """
     if "tool" in result or not result.get("raw"):
         return dict(result)
     objectives = corrected(result["raw"], result["shares"], settings, board)
-    over = violations(objectives, min(budget, settings["max_utilisation"]), settings, board)
+    over = violations(objectives, settings["max_utilisation"], settings, board)
     # Limits that no report speaks of (bandwidth, energy) are what they were.
     over += [Violation(**v) for v in result["violations"] if v["resource"] not in REJUDGED]
     return {

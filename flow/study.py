@@ -274,7 +274,7 @@ class Study:
         rows = [o for r in reports for o in feedback.observations(r, feedback.family(self.board))]
         if known or not rows or len(rows) == len(self.calibrations[-1][1] if self.calibrations else ()):
             for c in self.state.candidates.values():  # those estimated since
-                c.result = feedback.judged(c.result, c.budget, self.settings_at(math.inf), self.board)
+                c.result = feedback.judged(c.result, self.settings_at(math.inf), self.board)
             return
         record = {"kind": "calibration", "start": start, "observations": calibrate.plain(rows)}
         self.archive.append(record)
@@ -291,7 +291,7 @@ class Study:
         settings, changed = self.settings_at(math.inf), []
         for c in self.state.candidates.values():
             before = c.result["objectives"], c.result["feasible"]
-            c.result = feedback.judged(c.result, c.budget, settings, self.board)
+            c.result = feedback.judged(c.result, settings, self.board)
             if (c.result["objectives"], c.result["feasible"]) != before and c.number < record["start"]:
                 changed.append(c)
         return [self.trial(c, self.accuracy_of(c)) for c in changed]

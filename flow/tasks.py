@@ -81,7 +81,7 @@ def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings
         "gap": report.bound.gap if report.bound else None,
         "seconds": time.perf_counter() - started,
     }
-    return feedback.judged(found, budget, settings, board) if settings.get("calibration") else found
+    return feedback.judged(found, settings, board) if settings.get("calibration") else found
 
 
 def estimated(report: Report, board: boards.Board, settings: dict[str, Any]) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def synthesise(
     judge = Decision(settings.get("target", "csynth"), settings.get("confidence", 0.5))
     factor = {k: judge.factor(k) if judge.target == "impl" else 1.0 for k in used}
     shares = {k: used[k] * factor[k] / n for k, n in board.available.json().items() if n and k in used}
-    limit = min(budget, settings["max_utilisation"])
+    limit = settings["max_utilisation"]
     over = tuple(Violation(k, used[k], int(board.available.json()[k] * limit)) for k, s in shares.items() if s > limit)
     return {
         "fidelity": "csynth",

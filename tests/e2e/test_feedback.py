@@ -103,7 +103,13 @@ def test_reported_numbers_replace_estimates(folder: Path, monkeypatch: pytest.Mo
     assert not trial["feasible"] or round(math.log10(reported_ms), 9) in values
     assert any("Vitis HLS 2022.1 reports" in line for line in said)
     page = (folder / "run" / "report.html").read_text()
-    assert "csynth" in page
+    assert "csynth" in page and "Predicted against reported" in page
+
+    # The report corrects the candidates that have none of their own.
+    assert of(folder / "run", "calibration")
+    others = [t for t in of(folder / "run", "trial") if "tool" not in t and t["objectives"]]
+    ratios = [t["objectives"]["lut"] / t["raw"]["lut"] for t in others]
+    assert ratios and all(1.05 < r < LUT * 1.1 for r in ratios), ratios
 
     # Going on with the finished run asks the tool nothing.
     calls = (folder / "calls").read_text()
