@@ -9,6 +9,7 @@ tensor's integers *are* such a number's bits: W is the width and W - I the expon
 - an average divides in an accumulator with so many fraction bits that its truncated quotient rounds as the exact one:
   a quotient that is no tie is at least ``1 / (2 n)`` of an output unit away from one.
 
+A limit inside a format (ReLU6) becomes casts between shifted formats (`Writer.clip`).
 What hls4ml's streaming layers cannot do is refused, naming the node.  Dilated kernels and grouped convolutions, which
 hls4ml lacks, are written out with zeros: the same function.
 """
@@ -51,6 +52,8 @@ def layers(graph: Graph, parallel: Mapping[str, int]) -> Layers:
         if emit is None:
             raise refusal(node, "hls4ml's streaming layers have no exact counterpart; compile with --backend flow")
         emit(writer, node)
+        if writer.limited(node):
+            writer.clip(node)
     return Layers(writer.layers, writer.config, graph.output)
 
 

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flow.fixed import Quant, is_power_of_two
+import numpy as np
+
+from flow.fixed import Quant, bits_for, is_power_of_two
 from flow.ir.graph import Graph, Node
+from flow.ir.ops import Shape
 
 ROUNDED = ",RND_CONV,SAT"
 SYMMETRIC = ",RND_CONV,SAT_SYM"
+SATURATED = ",TRN,SAT"
 
 
 class BackendError(ValueError):
@@ -75,8 +79,54 @@ class Writer:
             return self.type(node.id, ROUNDED)
         if q.signed and (req.lo, req.hi) == (-q.hi, q.hi):
             return self.type(node.id, SYMMETRIC)
-        limits = f"{req.lo}..{req.hi} of {q.bits} bits"
-        raise refusal(node, f"is limited to {limits}; hls4ml's streams saturate at whole formats only, widen its Clip")
+        return fixed(*bits_for(*self.wide(node)), self.exponent(node.id), ROUNDED)
+
+    def limited(self, node: Node) -> bool:
+        """True when the output is clipped inside its format, as by ReLU6: hls4ml's casts saturate at formats only."""
+        q, req = self.graph.tensors[node.id].quant, node.op.requant
+        return (req.lo, req.hi) != (q.lo, q.hi) and not (q.signed and (req.lo, req.hi) == (-q.hi, q.hi))
+
+    def wide(self, node: Node) -> tuple[int, int]:
+        """Range of the rounded output before it is clipped, negative values left out where a Relu cuts them off."""
+        lo, hi = self.graph.accumulator(node)
+        shift, req = min(node.op.requant.shift), node.op.requant
+        low, high = ((v << max(-shift, 0)) >> max(shift, 0) for v in (lo, hi))
+        return 0 if req.lo == 0 else min(low - 1, req.lo), max(high + 1, req.hi)
+
+    def clip(self, node: Node) -> None:
+        """The last layer's output clipped: shifted so that a format ends where the limit is, cast, shifted back.
+
+        Each shift is a depthwise 1x1 convolution by one with a bias.
+        """
+        req, e, shape = node.op.requant, self.exponent(node.id), self.graph.tensors[node.id].shape
+        _, high = self.wide(node)
+        last = self.layers[-1]
+        name = last["name"] = f"{node.id}_wide"
+        self.config[name] = self.config.pop(node.id)
+        if node.id in self.flat:
+            self.flat.discard(node.id)
+            wide = self.config[name]["Precision"]["result"]
+            name = self.add(f"{node.id}_map", "Reshape", [name], {"result": wide}, target_shape=[1, 1, shape[0]])
+        top = (1 << max(1, (req.hi - req.lo).bit_length())) - 1
+        steps = [(-req.lo, bits_for(0, high - req.lo))] if req.lo else []
+        steps += [(top - (req.hi - req.lo), bits_for(0, top))]
+        for k, (bias, bits) in enumerate(steps):
+            name = self.shifted(f"{node.id}_clip{k}", name, shape, bias, e, fixed(*bits, e, SATURATED))
+        self.shifted(node.id, name, shape, -sum(bias for bias, _ in steps), e, self.type(node.id))
+
+    def shifted(self, name: str, source: str, shape: Shape, bias: int, e: int, result: str) -> str:
+        """``x + bias * 2**e`` for every element, cast to ``result``."""
+        c, h, w = shape
+        width = 64  # wider than any clipped value and its shift
+        types = {"weight": fixed(1, False, 0), "bias": fixed(width, True, e), "accum": fixed(width, True, e)}
+        added = self.add(
+            name, "DepthwiseConv2D", [source], types | {"result": result}, in_height=h, in_width=w, out_height=h,
+            out_width=w, n_chan=c, n_filt=c, depth_multiplier=1, filt_height=1, filt_width=1, stride_height=1,
+            stride_width=1, pad_top=0, pad_bottom=0, pad_left=0, pad_right=0, data_format="channels_last",
+            depthwise_data=np.ones((1, 1, c, 1)), bias_data=np.full(c, bias * 2.0**e),
+        )  # fmt: skip
+        self.config[name] |= {"ReuseFactor": 1, "Strategy": "Resource"}
+        return added
 
     def name(self, tensor: str) -> str:
         return "input_1" if tensor == "input" else tensor
