@@ -182,9 +182,11 @@ def quantised(a: argparse.Namespace) -> Any:
     import numpy as np
 
     from flow import config
-    from flow.ir import onnx_file, qdq, quantise
+    from flow.ir import onnx_file, passes, qdq, quantise
 
-    model = onnx_file.read(Path(a.model))
+    model, notes = passes.headless(onnx_file.read(Path(a.model)))
+    for note in notes:
+        say(note)
     if qdq.is_quantised(model):
         return model
     weights, activations = config.bits(a.bits)

@@ -18,7 +18,7 @@ from flow.board import Board, from_json
 from flow.board import load as load_board
 from flow.design import Design, Folding, Report
 from flow.fixed import IntArray
-from flow.ir import emit, onnx_file, qdq
+from flow.ir import emit, onnx_file, passes, qdq
 from flow.ir.graph import Graph
 from flow.ir.onnx_file import ModelProto as ModelProto
 from flow.toolchain import gpp
@@ -44,7 +44,11 @@ class Compiled:
 def compile_model(
     model: ModelProto, board: Board, goal: mapping.Goal, clock_mhz: float | None = None, seed: int = 0
 ) -> Compiled | mapping.NoFit:
-    """A quantised model to a project. Raises ModelError or UnsupportedError; NoFit says what the board lacks."""
+    """A quantised model to a project, without what the host does at its end (``passes.headless``).
+
+    Raises ModelError or UnsupportedError; NoFit says what the board lacks.
+    """
+    model, _ = passes.headless(model)
     graph = qdq.load(model)
     design = mapping.solve(graph, board, goal, clock_mhz)
     if isinstance(design, mapping.NoFit):
