@@ -52,7 +52,8 @@ def tabulate(
     real = _values(curve, source.quant.real(x).tobytes(), source.shape[0] if many else 1, opset)
     if np.isnan(real).any():
         raise ModelError(f"{node_label(node)}: is not a number for some inputs; limit its input first")
-    table = np.clip(out.quantise(np.clip(real, np.float32(-3e38), np.float32(3e38))), *limits)
+    most = np.float32(out.scale) * np.float32(1 << 30)  # beyond every format; keeps infinities out of the division
+    table = np.clip(out.quantise(np.clip(real, -most, most)), *limits)
     if (table == table[:1]).all():
         table = table[:1]
     return Lookup(table, source.quant.lo, curve, kind(nodes))

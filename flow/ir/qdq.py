@@ -106,8 +106,11 @@ def _output(importer: Importer, graph: GraphProto) -> str:
         return importer.raw(node, value)
     if isinstance(value, Moved) and isinstance(value.source, Stored):
         value = importer.placed(node, value)
-    if isinstance(value, (Real, Stored)) and value.tensor != "input":
-        return value.tensor
+    if isinstance(value, (Real, Stored)):
+        if value.tensor != "input":
+            return value.tensor
+        copy, q = importer.identity(node, Real(value.tensor, value.rank)), importer.tensors["input"].quant
+        return importer.quantised(node, copy, q.scale, q.zero, q.lo, q.hi)
     if isinstance(value, Curve | Joined | Moved):
         raise refusal(node, "the output is float; put QuantizeLinear and DequantizeLinear behind it")
     raise refusal(node, "the output does not depend on a quantised operator; give a network")

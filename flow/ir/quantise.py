@@ -52,6 +52,8 @@ def quantise(
         if not least <= bits <= 16:
             raise ModelError(f"{bits} bits for {what}; {least} to 16 are supported")
     operators.load()
+    if len(model.graph.output) != 1:
+        raise ModelError(f"{len(model.graph.output)} outputs; networks have one, split the model")
     model = passes.simplify(passes.headless(model)[0])
     passes.refuse_unknown(model, {name for name, role in ROLES.items() if role != "quantiser"})
     images = _images(model, calibration)

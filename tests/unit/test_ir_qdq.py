@@ -372,7 +372,6 @@ REFUSALS = {
         1.0,
     ),
     "scales are": lambda w, x: w.qdq(conv(w, x), -1.0),
-    "not depend": lambda w, x: w.node("Identity", x),
     "32 bits": lambda w, x: w.qdq(
         w.node("Conv", x, w.param(int8(4, 3, 3, 3), 2.0**-30), w.const(np.full(4, 1e3, np.float32))), 1.0
     ),

@@ -20,6 +20,7 @@ FUNCTIONS = (
     *("Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Erf", "Gelu", "Elu", "Selu", "Celu", "Softplus", "Softsign"),
     *("Mish", "LeakyRelu", "ThresholdedRelu", "Shrink", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg"),
     *("Sign", "Floor", "Ceil", "Round", "Sin", "Cos", "Atan", "Sinh", "Cosh", "Asinh"),
+    *("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "Not", "And", "Or", "Where"),
 )
 
 
