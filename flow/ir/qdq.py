@@ -174,6 +174,8 @@ def _format(importer: Importer, node: NodeProto) -> tuple[NDArray[Any], IntArray
     if scale is None or limits is None or not (np.isfinite(scale).all() and (scale > 0).all()):
         raise refusal(node, "scales are positive and types integers of 4, 8 or 16 bits; quantise again")
     zeros = np.zeros(scale.shape, np.int64) if zero is None else zero.astype(np.int64)
+    if zeros.size not in (1, scale.size) or not scale.size:
+        raise refusal(node, f"{zeros.size} zero points for {scale.size} scales; quantise again")
     return scale.astype(np.float32), zeros, limits
 
 
@@ -222,9 +224,10 @@ def _parameter(node: NodeProto, stored: NDArray[Any], scale: NDArray[Any], zero:
     if scale.ndim > 1 and scale.size > 1:
         raise refusal(node, "scales of several dimensions are not supported; quantise per tensor or per channel")
     values = stored.astype(np.int64)
+    axis = attributes(node).get("axis", 1) % max(values.ndim, 1)
+    for what, given in (("scales", scale), ("zero points", zero)):
+        if given is not None and given.size != 1 and values.shape[axis : axis + 1] != (given.size,):
+            raise refusal(node, f"{given.size} {what} for a weight of shape {values.shape}; quantise again")
     if zero is not None:
         values = values - _along(node, values.ndim, zero.astype(np.int64))
-    axis = attributes(node).get("axis", 1) % max(values.ndim, 1)
-    if scale.size > 1 and values.shape[axis] != scale.size:
-        raise refusal(node, f"{scale.size} scales for {values.shape[axis]} channels; quantise again")
     return Parameter(values, tuple(scales.fraction(float(s)) for s in scale.ravel()), axis)

@@ -241,3 +241,38 @@ def test_what_has_no_integers_is_refused_by_name() -> None:
     assert "run time" in refused(n.model(n.add("DequantizeLinear", "a", "b", "c")))
     n = Net()
     assert "no known" not in refused(n.model(n.add("FloatQuant", "x", domain=DOMAIN)))
+
+
+def damaged(model: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
+    """A copy with one to three inputs dropped, constants replaced or operators exchanged."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    nodes, stored = out.graph.node, out.graph.initializer
+    for _ in range(rng.integers(1, 4)):
+        node, what = nodes[rng.integers(len(nodes))], rng.integers(4)
+        if what == 0 and node.input:
+            del node.input[rng.integers(len(node.input))]
+        elif what == 1:
+            shape = [(), (0,), (1,), (3,), (6, 1, 1, 1), (2, 3), (1, 6, 1, 1)][rng.integers(7)]
+            kind = [np.float32, np.int8, np.uint8, np.int32, np.int64, np.uint16][rng.integers(6)]
+            k = rng.integers(len(stored))
+            stored[k].CopyFrom(numpy_helper.from_array(rng.integers(-3, 4, shape).astype(kind), stored[k].name))
+        elif what == 2:
+            node.attribute.append(helper.make_attribute(["axis", "signed", "transB"][rng.integers(3)], 5))
+        else:
+            node.op_type = ["Quant", "Trunc", "QLinearConv", "QGemm", "QLinearConcat", "Clip", "Mul"][rng.integers(7)]
+            node.domain = ["", "com.microsoft", DOMAIN][rng.integers(3)]
+    return out
+
+
+def test_damaged_models_are_refused_in_one_line(tmp_path: Path) -> None:
+    """Whatever is wrong, nothing but a ModelError of one line comes out."""
+    quantised_file = quantised(tmp_path, **options(format="qop", act="u8", weight="s8", per_channel=True))
+    models, refusals = [onnx.load(quantised_file), qonnx_network((3, 4), True, 1)], 0
+    for seed in range(400):
+        try:
+            qdq.load(onnx_file.checked(damaged(models[seed % 2], np.random.default_rng(seed))))
+        except ModelError as e:
+            refusals += 1
+            assert "\n" not in str(e)
+    assert refusals > 200

@@ -8,10 +8,12 @@ convolution with quantised weights (BatchNormalization, Mul, Add by constants). 
 
 from __future__ import annotations
 
-from onnx import ModelProto, version_converter
+from functools import partial
+
+from onnx import ModelProto, shape_inference, version_converter
 
 from flow.ir.dialects import fold, qonnx, qoperator
-from flow.ir.dialects.rewriter import Rewriter
+from flow.ir.dialects.rewriter import Rewriter, fitting
 from flow.ir.messages import ModelError, one_line
 
 QDQ_OPSET = 13  # DequantizeLinear per channel
@@ -26,11 +28,8 @@ def standard(model: ModelProto) -> ModelProto:
         return model
     work = Rewriter(model)
     for node in nodes:
-        rewrite = rewrites.get(node.op_type)
-        if rewrite is not None:
-            rewrite(work, node)
-        else:
-            qoperator.passing(work, node)
+        rewrite = rewrites.get(node.op_type, qoperator.passing)
+        fitting(partial(rewrite, work, node), node)
     return upgraded(work.finished({"", "ai.onnx"}), WIDE_OPSET if work.wide else QDQ_OPSET)
 
 
@@ -46,7 +45,7 @@ def upgraded(model: ModelProto, opset: int) -> ModelProto:
         return model
     try:
         converted: ModelProto = version_converter.convert_version(model, opset)
-    except (RuntimeError, ValueError) as e:
+    except (RuntimeError, ValueError, shape_inference.InferenceError) as e:
         text = one_line(str(e), 120)
         raise ModelError(f"its quantisers need opset {opset} and the model has {own}: {text}; export it anew") from None
     return converted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 
 from flow.ir.dialects.qoperator import given
-from flow.ir.dialects.rewriter import Rewriter, refusal
+from flow.ir.dialects.rewriter import Rewriter, fitting, refusal
 
 Floats = NDArray[np.float64]
 PER_CHANNEL = ("BatchNormalization", "Mul", "Div", "Add", "Sub")
@@ -22,9 +23,8 @@ def folded(model: ModelProto) -> ModelProto:
     graph = _Graph(model, work)
     changed = False
     for node in model.graph.node:
-        if node.op_type == "Clip" and graph.clip(node):
-            changed = True
-        elif node.op_type in PER_CHANNEL and graph.affine(node):
+        fold = graph.clip if node.op_type == "Clip" else graph.affine if node.op_type in PER_CHANNEL else None
+        if fold is not None and fitting(partial(fold, node), node):
             changed = True
         else:
             graph.keep(node)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from flow.ir.messages import ModelError, node_label
+from flow.ir.messages import ModelError, node_label, one_line
 
 
 def refusal(node: NodeProto, reason: str) -> ModelError:
     return ModelError(f"{node_label(node)}: {reason}")
+
+
+Done = TypeVar("Done")
+
+
+def fitting(rewrite: Callable[[], Done], node: NodeProto) -> Done:
+    """The result of a rewriting; parameters whose shapes contradict each other are a refusal of ``node``."""
+    try:
+        return rewrite()
+    except ModelError:
+        raise
+    except (ValueError, LookupError, TypeError, OverflowError) as e:
+        raise refusal(node, f"its parameters do not fit together ({one_line(str(e), 80)}); export again") from None
 
 
 class Rewriter:

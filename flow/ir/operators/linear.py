@@ -159,6 +159,8 @@ def bias_terms(node: NodeProto, bias: Value, step: tuple[Fraction, ...], channel
     units = [Fraction(1)] * channels
     if isinstance(bias, Parameter):
         units = list(bias.scale * channels if len(bias.scale) == 1 else bias.scale)
+    if len(units) != channels or len(steps) != channels:
+        raise refusal(node, f"its scales do not fit {channels} channels; quantise again")
     out = []
     for v, unit, s in zip(values, units, steps, strict=True):
         exact = Fraction(float(v)) if values.dtype.kind == "f" else int(v) * unit
