@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from flow import __version__
+from flow import __version__, extensions
 from flow.design import Design, Memory, Port, Process
 from flow.fixed import IntArray
 from flow.ir.graph import digest_of
@@ -54,9 +54,9 @@ class BuildPlan:
 
 
 def headers() -> dict[str, bytes]:
-    """The hand-written C++ library."""
+    """The hand-written C++ library, and what extensions add to it."""
     folder = resources.files("flow.hls")
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(".h")}
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(".h")} | extensions.headers()
 
 
 def array_type(m: Memory) -> str:

@@ -8,12 +8,11 @@ which iteration moves which beat, as ``flow.blocks.beats`` or arrays). Its C++ i
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 
+from flow import extensions
 from flow.blocks.beats import Beats
 from flow.blocks.pareto import Options
 from flow.board import Board
@@ -31,8 +30,8 @@ class UnsupportedError(ValueError):
 
 @cache
 def modules() -> tuple[ModuleType, ...]:
-    """All modules of the package, blocks and plumbing."""
-    return tuple(importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+    """All modules of the package and of its extensions, blocks and plumbing."""
+    return extensions.modules_of(__name__) + extensions.modules()
 
 
 @cache

@@ -16,7 +16,7 @@ FLOW = ROOT / "flow"
 # From the bottom up: a unit (a package of flow, or a module directly in it) imports units of lower layers and, without
 # cycles, of its own.  The component laws (cost) are leaves that the blocks compose, so they lie below them.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("fixed", "board", "platform", "files", "config", "native"),
+    ("fixed", "board", "platform", "files", "config", "native", "extensions"),
     ("cost",),
     ("published",),
     ("ir",),
