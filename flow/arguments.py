@@ -88,6 +88,7 @@ def above_zero(text: str) -> float:
 
 def _search_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--board", default="zcu102", help="name or TOML file")
+    p.add_argument("--platform", default="", help="several boards instead: name or TOML file; see flow boards")
     p.add_argument(
         "--space",
         default="default",

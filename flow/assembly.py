@@ -7,16 +7,15 @@ DIR/board0/ ... a project as ``flow compile`` writes one, its model.onnx being t
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flow import __version__, codegen, lint, mapping, pipeline, project
+from flow import __version__, codegen, mapping, pipeline, project
 from flow.design import Bound, Design, Report
 from flow.fixed import IntArray
 from flow.ir import emit, onnx_file, qdq
 from flow.ir.graph import Graph
-from flow.lint.finding import Finding
 from flow.pipeline import System
 from flow.platform import Link, Platform
 from flow.project import CsimResult, ModelProto, Project, ProjectError
@@ -43,7 +42,9 @@ def compile_model(
     system = mapping.solve_platform(graph, platform, goal, clock_mhz, batch)
     if isinstance(system, mapping.NoFit):
         return system
-    report = pipeline.estimate(system)
+    report = pipeline.estimate(system, goal.decision, goal.max_utilisation)
+    if not report.fits:
+        return mapping.NoFit(report.violations)
     files = {project.MODEL: model.SerializeToString(), "design.json": json.dumps(describe(system), indent=1).encode()}
     images = project.random_images(graph, project.VECTORS, seed)
     for i, part in enumerate(system.parts):
@@ -165,18 +166,11 @@ def load(folder: Path) -> Assembly:
     return Assembly(folder, model, graph, view, parts)
 
 
-def csim(assembly: Assembly, images: IntArray, native: bool = True) -> CsimResult:
+def csim(assembly: Assembly, images: IntArray, native: bool = True, reference: IntArray | None = None) -> CsimResult:
     """C-simulate all parts, the outputs of one being the inputs of the next, against onnxruntime on the whole model."""
-    want = project.runtime_outputs(assembly.model, assembly.graph, images)
+    want = project.runtime_outputs(assembly.model, assembly.graph, images) if reference is None else reference
     done = Simulation(images, 0.0, 0.0)
     for part in assembly.parts:
         got = project.run_csim(part, done.outputs, native)
         done = Simulation(got.outputs, done.compile_s + got.compile_s, done.ms_per_image + got.ms_per_image)
     return project.judged(assembly.graph, images, done, want)
-
-
-def lint_all(folder: Path, assembly: Assembly) -> list[Finding]:
-    """Findings of every part, files named from the whole's folder."""
-    return [
-        replace(f, file=f"{p.folder.relative_to(folder)}/{f.file}") for p in assembly.parts for f in lint.lint(p.folder)
-    ]

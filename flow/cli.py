@@ -57,9 +57,10 @@ def search(a: argparse.Namespace) -> Answer:
     from flow import config, run
 
     weights, activations = config.bits(a.bits)
-    folder = Path(a.run) if a.run else new_folder(a.board)
+    folder = Path(a.run) if a.run else new_folder(a.platform or a.board)
     settings = config.Config(
         board=lasting(a.board, ".toml"),
+        platform=lasting(a.platform, ".toml"),
         space=lasting(a.space, ".py"),
         data=a.data,
         data_dir=str(Path(a.data_dir).absolute()) if a.data_dir else "",
@@ -206,23 +207,21 @@ def quantised(a: argparse.Namespace) -> Any:
 
 
 def compiled(a: argparse.Namespace) -> Any:
-    from flow import assembly, board, platform, project
+    from flow import place
 
-    make: Callable[..., Any] = project.compile_model
-    if a.platform:
-        if getattr(a, "backend", "flow") != "flow":
-            raise ValueError(f"--backend {a.backend} with --platform: only our own projects go on several boards")
-        several = platform.load(a.platform)
-        result: Any = assembly.compile_model(quantised(a), several, goal(a), a.clock_mhz, batch=a.batch)
+    if getattr(a, "backend", "flow") == "hls4ml":
+        from flow import board
+        from flow.backends import hls4ml
+
+        if a.platform:
+            raise ValueError("--backend hls4ml with --platform: only our own projects go on several boards")
+        result: Any = hls4ml.compile_model(quantised(a), board.load(a.board), goal(a), a.clock_mhz)
     else:
-        if getattr(a, "backend", "flow") == "hls4ml":
-            from flow.backends import hls4ml
-
-            make = hls4ml.compile_model
-        result = make(quantised(a), board.load(a.board), goal(a), a.clock_mhz)
+        where = place.load(a.board, a.platform)
+        result = place.compile_model(quantised(a), where, goal(a), a.clock_mhz, batch=a.batch)
     if not hasattr(result, "files"):
-        place = a.platform or a.board
-        raise ValueError(f"{a.model} does not fit {place} within {a.max_utilisation:g} of its resources: {result}")
+        name = a.platform or a.board
+        raise ValueError(f"{a.model} does not fit {name} within {a.max_utilisation:g} of its resources: {result}")
     return result
 
 
@@ -261,7 +260,7 @@ def images_of(a: argparse.Namespace, loaded: Any) -> Any:
 
 
 def csim(a: argparse.Namespace) -> Answer:
-    from flow import assembly, project
+    from flow import place
     from flow.backends import hls4ml
 
     folder = Path(a.folder)
@@ -269,36 +268,26 @@ def csim(a: argparse.Namespace) -> Answer:
         both = hls4ml.csim(folder, images_of(a, hls4ml.load(folder)), native=not a.ap_types)
         emit(a, both.json(), both.text)
         return 0 if both.bit_exact else 1
-    if assembly.is_project(folder):
-        several = assembly.load(folder)
-        result = assembly.csim(several, images_of(a, several), native=not a.ap_types)
-        emit(a, result.json(), result.text)
-        return 0 if result.bit_exact else 1
-    loaded = project.load(folder)
-    result = project.csim(loaded, images_of(a, loaded), native=not a.ap_types)
+    loaded = place.read(folder)
+    result = loaded.csim(images_of(a, loaded), native=not a.ap_types)
     emit(a, result.json(), result.text)
     return 0 if result.bit_exact else 1
 
 
 def lint(a: argparse.Namespace) -> Answer:
-    from flow import assembly
     from flow import lint as rules
+    from flow import place
 
-    folder = Path(a.folder)
-    found = assembly.lint_all(folder, assembly.load(folder)) if assembly.is_project(folder) else rules.lint(folder)
+    found = place.findings(Path(a.folder))
     emit(a, rules.document(found), lambda: "\n".join(map(str, found)) or "no findings")
     return 1 if found else 0
 
 
 def simulate(a: argparse.Namespace) -> Answer:
-    from flow import assembly, pipeline, project
+    from flow import place
     from flow import simulate as cycles
 
-    folder = Path(a.folder)
-    if assembly.is_project(folder):
-        netlist = pipeline.netlist(assembly.load(folder).system())
-    else:
-        netlist = project.load(folder).design().netlist
+    netlist = place.read(Path(a.folder)).netlist()
     depths = dict(depth_of(text) for text in a.depth)
     if a.minimise:
         depths = cycles.minimal_depths(netlist) | depths

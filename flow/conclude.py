@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flow import explore, space, tasks
+from flow import explore, place, space, tasks
 from flow.search import pareto
 from flow.space.network import NetSpec
 from flow.study import Candidate, RunError, Study
@@ -129,7 +129,7 @@ def best_within(points: list[dict[str, Any]], o: dict[str, float]) -> float:
 
 def refined(study: Study, pool: Workers, specs: list[NetSpec]) -> list[dict[str, Any]]:
     """Every fully trained network at every size of accelerator."""
-    clock = study.config.clock_mhz or study.board.clock_mhz
+    clock = study.config.clock_mhz or place.clock_mhz(study.board)
     budgets = sorted({c.budget for c in study.state.candidates.values()} | set(space.hardware.BUDGETS))
     done = {r["network"]: r["points"] for r in study.archive.of("refine")}
     wanted = [s for s in specs if s.digest not in done and study.checkpoint(s.digest, "full").exists()]

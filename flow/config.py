@@ -20,6 +20,7 @@ class Config:
     """Settings of ``flow search``. Times in seconds, clock in MHz, ``trials`` joint candidates to estimate."""
 
     board: str = "zcu102"
+    platform: str = ""
     space: str = "default"
     data: str = "digits"
     data_dir: str = ""

@@ -236,7 +236,7 @@ class Marginal:
 
 def marginal(design: Design, goal: Goal) -> list[Marginal]:
     """A tenth more of each resource and of the memory's bandwidth, one at a time, for the smallest interval."""
-    wish = Goal("throughput", goal.max_utilisation)
+    wish = Goal("throughput", goal.max_utilisation, decision=goal.decision)
     reached = timing.slowest(design.netlist)
     slow = design.bound.seconds > SLOW_S
     found = []
@@ -311,7 +311,7 @@ def _solved_cycles(design: Design, board: Board, goal: Goal) -> int:
 def _least_cycles(design: Design, board: Board, goal: Goal) -> int:
     """The proved lower bound with the larger budget."""
     options = [blocks.options(design.graph, n, board) for n in design.graph.nodes]
-    stages = Stages(options, cost.share(board, goal.max_utilisation), design.clock_mhz)
+    stages = Stages(options, cost.share(board, goal.max_utilisation, goal.decision), design.clock_mhz)
     return math.ceil(stages.least_us(0, len(options)) * design.clock_mhz - 1e-6)
 
 

@@ -13,6 +13,7 @@ from flow import timing
 from flow.blocks.link import link as link_process
 from flow.blocks.link import word_cycles
 from flow.board import Resources
+from flow.cost.targets import Decision
 from flow.design import Bound, Design, LayerReport, Netlist, Port, Process, Report, Stream, Violation
 from flow.ir.graph import Graph, digest_of
 from flow.platform import Link, Platform
@@ -139,9 +140,15 @@ def utilisations(system: System) -> tuple[float, ...]:
     return tuple(f / p.clock_mhz / whole for f, p in zip(system.fastest, system.parts, strict=True))
 
 
-def estimate(system: System) -> Report:
-    """Of the whole, with one report a part; limits hold on every resource of every board."""
-    reports = [cost.estimate(p) for p in system.parts]
+def estimate(system: System, decision: Decision | None = None, max_utilisation: float | None = None) -> Report:
+    """Of the whole, with one report a part; limits hold on every resource of every board.
+
+    ``decision`` and ``max_utilisation``: as the parts were mapped for (``estimate.estimate``).
+    """
+    reports = [
+        cost.estimate(p, decision, cost.share(p.board, max_utilisation) if max_utilisation else None)
+        for p in system.parts
+    ]
     energies = [r.energy_mj for r in reports]
     violations = [
         Violation(f"{v.resource} of board {b}", v.used, v.available)

@@ -9,7 +9,7 @@ import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from flow import __version__, effort
+from flow import __version__, effort, place
 from flow.config import OBJECTIVES
 from flow.files import write_atomic
 from flow.front import write_front
@@ -33,9 +33,10 @@ def environment() -> dict[str, Any]:
 
 def write(study: Study, proofs: list[dict[str, Any]]) -> dict[str, Any]:
     """front.json and report.html of a run whose front points are proved. Returns the front."""
-    from flow.report import html
+    from flow.report import html, roofline
 
     points = [point(study, p) for p in proofs]
+    pictures = {p["directory"]: roofline.picture(study.folder / p["directory"]) for p in points}
     reference = {"accuracy": 1.0 / study.classes, "latency_ms": 1000.0, "utilisation": 1.0}
     trials = len(study.state.candidates) + sum(len(r["points"]) for r in study.archive.of("refine"))
     front = write_front(study.folder, list(OBJECTIVES), [reference[k] for k in OBJECTIVES], points, trials)
@@ -45,6 +46,7 @@ def write(study: Study, proofs: list[dict[str, Any]]) -> dict[str, Any]:
     accuracy = {c.number: a for c, a in zip(feasible, expected, strict=True)}
     seen = [shown(study, c, accuracy.get(c.number)) for c in every]
     told = meta(study, points) | {
+        "pictures": pictures,
         "tool_reports": tool_reports(study),
         "rungs": effort.rungs(study),
         "rankings": effort.rankings(study),
@@ -83,8 +85,8 @@ def point(study: Study, p: dict[str, Any]) -> dict[str, Any]:
         "simulate": result["simulate"],
         "bound": result["bound"],
         "layers": layers,
-        "resources": {k: result["objectives"][k] for k in study.board.available.json()},
-        "available": study.board.available.json(),
+        "resources": {k: result["objectives"][k] for k in place.available(study.board).json()},
+        "available": place.available(study.board).json(),
     }
 
 
@@ -112,7 +114,7 @@ def shown(study: Study, c: Candidate, accuracy: float | None) -> dict[str, Any]:
 def meta(study: Study, points: list[dict[str, Any]]) -> dict[str, Any]:
     """The page's head and foot."""
     best = max(points, key=lambda p: p["objectives"]["accuracy"])["directory"] if points else ""
-    place = study.folder / best
+    folder = study.folder / best
     return {
         "board": study.board.name,
         "data": study.config.data,
@@ -120,7 +122,7 @@ def meta(study: Study, points: list[dict[str, Any]]) -> dict[str, Any]:
         "strategy": study.config.strategy,
         "seed": study.config.seed,
         "version": __version__,
-        "commands": [f"flow csim {place}", f"flow synth {place}"],
+        "commands": [f"flow csim {folder}", f"flow synth {folder}"],
         "config": study.settings,
         "environment": study.archive.environment,
         "started": study.archive.environment.get("started", ""),

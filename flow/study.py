@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from flow import board as boards
-from flow import expect, feedback, search, space, tasks
+from flow import expect, feedback, place, search, space, tasks
 from flow.archive import Archive
+from flow.board import Board
 from flow.config import OBJECTIVES, Config
 from flow.cost import calibrate
+from flow.place import Place
 from flow.search import encoded
 from flow.search.curves import Ended
 from flow.space.network import NetSpec, from_json
@@ -85,7 +86,7 @@ class TextSpace:
 class Parts:
     """What a configuration names: made before the run folder, so that a wrong name leaves nothing behind."""
 
-    board: boards.Board
+    board: Place
     space: space.Space
     data: Any
     strategy: search.Strategy
@@ -94,8 +95,8 @@ class Parts:
 
 def parts(config: Config) -> Parts:
     """Raises BoardError, SpaceError, DataError, SearchError or ToolError."""
-    board = boards.load(config.board)
-    clock = config.clock_mhz or board.clock_mhz
+    board = place.load(config.board, config.platform)
+    clock = config.clock_mhz or place.clock_mhz(board)
     options = space.Options(
         weight_bits=config.weight_bits,
         activation_bits=config.activation_bits,
@@ -105,7 +106,7 @@ def parts(config: Config) -> Parts:
     found = space.load(config.space, options)
     own = {"batch": GENERATION} if config.strategy in search.names() else {}
     strategy = search.load(config.strategy, TextSpace(found), config.seed, len(OBJECTIVES), **own)
-    tool = vendor.choose(config.toolchain)
+    tool = None if config.platform else vendor.choose(config.toolchain)
     return Parts(board, found, tasks.dataset(config.data, config.data_dir), strategy, tool)
 
 
@@ -269,6 +270,8 @@ class Study:
 
         Once for each generation with a report, and journalled: a resumed run does the same at the same place.
         """
+        if not isinstance(self.board, Board):
+            return  # a search over several boards synthesises nothing
         known = [r for r in self.archive.of("calibration") if r["start"] == start]
         reports = self.archive.of("tool")
         rows = [o for r in reports for o in feedback.observations(r, feedback.family(self.board))]
@@ -288,6 +291,7 @@ class Study:
     def recalibrated(self, record: dict[str, Any]) -> list[search.Trial]:
         """Take a journalled calibration; the trials of earlier generations that it changes."""
         self.calibrations.append((record["start"], record["observations"]))
+        assert isinstance(self.board, Board)
         settings, changed = self.settings_at(math.inf), []
         for c in self.state.candidates.values():
             before = c.result["objectives"], c.result["feasible"]

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from flow import board as boards
-from flow import calibration, estimate, feedback, lint, mapping, project, simulate
+from flow import calibration, explain, feedback, lint, place, project, simulate
+from flow.board import Board
 from flow.cost.targets import Decision
 from flow.design import Report, Violation
 from flow.fixed import IntArray
 from flow.ir import emit, onnx_file, qdq
 from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit
+from flow.place import Place
+from flow.report import roofline
 from flow.search.curves import Ended, hopeless
 from flow.space.network import from_json, random_graph
 from flow.toolchain import vendor
@@ -40,19 +42,22 @@ def goal_of(settings: dict[str, Any], budget: float, objective: str = "throughpu
     )
 
 
-def measures(report: Report, available: tuple[int, ...]) -> dict[str, float]:
-    """What candidates are compared by. ``utilisation``: of the scarcest resource of the whole board, never a mean.
+def place_of(settings: dict[str, Any]) -> Place:
+    """The board, or the platform of several, that the search is for."""
+    return place.load(settings["board"], settings.get("platform", ""))
+
+
+def measures(report: Report, where: Place) -> dict[str, float]:
+    """What candidates are compared by. ``utilisation``: of the scarcest resource of every whole board, never a mean.
 
     Of the target and at the confidence that were asked for.
     """
     used = report.resources
-    limits = report.decision["limits"].values() if report.decision else [{"used": n} for n in used.tuple]
-    shares = [x["used"] / a for x, a in zip(limits, available, strict=True) if a]
     return {
         "latency_ms": report.latency_ms,
         "fps": report.fps,
         "interval_cycles": float(report.interval_cycles),
-        "utilisation": max(shares),
+        "utilisation": max(place.shares(report, where)),
         "energy_mj": report.energy_mj or 0.0,
         **{k: float(v) for k, v in used.json().items()},
     }
@@ -61,9 +66,9 @@ def measures(report: Report, available: tuple[int, ...]) -> dict[str, float]:
 def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings: dict[str, Any]) -> dict[str, Any]:
     """Map a network with stand-in weights and estimate it: a fast, complete answer before any training."""
     started = time.perf_counter()
-    board = boards.load(settings["board"])
+    where = place_of(settings)
     graph = random_graph(from_json(spec_json))
-    design = mapping.solve(graph, board, goal_of(settings, budget), clock_mhz)
+    design = place.solve(graph, where, goal_of(settings, budget), clock_mhz)
     if isinstance(design, NoFit):
         return {
             "feasible": False,
@@ -72,23 +77,27 @@ def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings
             "objectives": {},
             "seconds": time.perf_counter() - started,
         }
-    report = estimate.estimate(design, feedback.decision(settings))
+    report = place.report(design, goal_of(settings, budget), feedback.decision(settings))
     found = {
         "feasible": report.fits,
         "violation": feedback.excess(report.violations) if report.violations else 0.0,
         "violations": [v.json() for v in report.violations],
-        **estimated(report, board, settings),
+        **estimated(report, where, settings),
         "gap": report.bound.gap if report.bound else None,
         "seconds": time.perf_counter() - started,
     }
-    return feedback.judged(found, settings, board) if settings.get("calibration") else found
+    return (
+        feedback.judged(found, settings, where) if isinstance(where, Board) and settings.get("calibration") else found
+    )
 
 
-def estimated(report: Report, board: boards.Board, settings: dict[str, Any]) -> dict[str, Any]:
+def estimated(report: Report, where: Place, settings: dict[str, Any]) -> dict[str, Any]:
     """Measures as reports so far correct them, uncorrected ones, and the shares of the blocks they come from."""
-    raw = measures(report, board.available.tuple)
+    raw = measures(report, where)
     shares = calibration.block_shares(layer.json() for layer in report.layers)
-    return {"objectives": feedback.corrected(raw, shares, settings, board), "raw": raw, "shares": shares}
+    # No report corrects several boards: a search over them synthesises nothing.
+    best = feedback.corrected(raw, shares, settings, where) if isinstance(where, Board) else raw
+    return {"objectives": best, "raw": raw, "shares": shares}
 
 
 @lru_cache(maxsize=2)
@@ -173,17 +182,17 @@ def refine(checkpoint: str, clock: float, budgets: list[float], settings: dict[s
     SIZES more, evenly spaced in logarithm. Returns points with clock, budget, objective and measures; those that do
     not fit are left out.
     """
-    board = boards.load(settings["board"])
+    where = place_of(settings)
     graph = trained_graph(checkpoint)
     limit = settings["max_utilisation"]
 
     def point(budget: float, objective: str) -> dict[str, Any] | None:
-        design = mapping.solve(graph, board, goal_of(settings, budget, objective), clock)
+        design = place.solve(graph, where, goal_of(settings, budget, objective), clock)
         if isinstance(design, NoFit):
             return None
-        report = estimate.estimate(design, feedback.decision(settings))
+        report = place.report(design, goal_of(settings, budget, objective), feedback.decision(settings))
         found = {"clock_mhz": clock, "budget": budget, "objective": objective}
-        return {**found, **estimated(report, board, settings)} if report.fits else None
+        return {**found, **estimated(report, where, settings)} if report.fits else None
 
     smallest = point(limit, "area")
     if smallest is None:
@@ -201,25 +210,27 @@ def finish(
 
     Returns its measures, accuracy on the test split (onnxruntime), and the comparison.
     """
-    board = boards.load(settings["board"])
+    where = place_of(settings)
     graph = trained_graph(checkpoint)
     model = onnx_file.checked(emit.model(graph))
-    compiled = project.compile_model(model, board, goal_of(settings, budget, objective), clock, settings["seed"])
+    compiled = place.compile_model(model, where, goal_of(settings, budget, objective), clock, settings["seed"])
     if isinstance(compiled, NoFit):
         return {"fits": False, "reason": str(compiled)}
-    project.write(compiled.files, Path(folder))
+    report = explain.explained(compiled.report, compiled.design, goal_of(settings, budget, objective))
+    project.write({**compiled.files, **roofline.files(report)}, Path(folder))
     images = dataset(settings["data"], settings["data_dir"])
     outputs, accuracy = runtime(checkpoint, settings["data"], settings["data_dir"], folder)
     count = min(CSIM_IMAGES, len(images.test_x))
-    result = project.csim(project.load(Path(folder)), images.test_x[:count].astype(np.int64), reference=outputs[:count])
-    cycles = simulate.simulate(compiled.design.netlist)
-    findings = lint.lint(Path(folder))
+    loaded = place.read(Path(folder))
+    result = loaded.csim(images.test_x[:count].astype(np.int64), reference=outputs[:count])
+    cycles = simulate.simulate(loaded.netlist())
+    findings = place.findings(Path(folder))
     evidence = {"csim": result.json(), "simulate": cycles.json(), "lint": lint.document(findings)}
     for name, content in evidence.items():
         (Path(folder) / "report" / f"{name}.json").write_text(json.dumps(content, indent=1))
     return {
         "fits": True,
-        **estimated(compiled.report, board, settings),
+        **estimated(compiled.report, where, settings),
         "test_accuracy": accuracy,
         "csim": result.json(),
         "lint": {"ok": not findings, "findings": len(findings)},
@@ -236,19 +247,20 @@ def synthesise(
 
     Returns reported measures under the names of ``measures``, with their fidelity. Raises ToolError or ValueError.
     """
-    place = Path(folder)
-    board = boards.load(settings["board"])
-    if not (place / "design.json").is_file():
+    at, board = Path(folder), place_of(settings)
+    if not isinstance(board, Board):
+        raise ValueError("a search over several boards keeps its estimates: flow synth takes each board's folder")
+    if not (at / "design.json").is_file():
         compiled = project.compile_model(
             onnx_file.checked(emit.model(trained_graph(checkpoint))), board, goal_of(settings, budget, objective), clock
         )
         if isinstance(compiled, NoFit):
             raise ValueError(str(compiled))
-        project.write(compiled.files, place)
+        project.write(compiled.files, at)
     tool = vendor.choose(settings["toolchain"])
     if tool is None:
         raise ValueError("the HLS tool that the run began with is gone from PATH")
-    top = vendor.synthesise(tool, place, SYNTHESIS_S)[0]
+    top = vendor.synthesise(tool, at, SYNTHESIS_S)[0]
     if top.latency_max is None or top.interval_max is None:
         raise ValueError(f"{top.file} gives no latency or interval")
     # The clock that the tool says it can reach, when that is slower than asked for.

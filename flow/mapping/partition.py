@@ -56,6 +56,10 @@ class Problem:
                 by_board[board] = Stages(options, self.budget(b), self.clock(b))
             self.stages[b] = by_board[board]
 
+    def wish(self, objective: str, min_fps: float | None = None) -> Goal:
+        """What one board's mapper is asked for: the goal's budget, not its limits on the whole."""
+        return Goal(objective, self.goal.max_utilisation, min_fps, decision=self.goal.decision)
+
     def clock(self, b: int) -> float:
         return self.clock_mhz or self.platform.boards[b].clock_mhz
 
@@ -89,7 +93,7 @@ class Problem:
             return known
         if time_us <= self.failed.get(key, -1.0):
             return None
-        goal = Goal("area", self.goal.max_utilisation, 1e6 / time_us * (1 - 1e-12))
+        goal = self.wish("area", 1e6 / time_us * (1 - 1e-12))
         found = solve(cuts.segment(self.graph, first, end), board, goal, self.clock(b))
         if isinstance(found, NoFit) or excess(cost.resources(found.netlist), self.budget(b)):
             # What a segment needs, every longer one needs too.
@@ -180,8 +184,7 @@ def _sequence(p: Problem, batch: int, started: float) -> System | None:
     board, clock = p.platform.boards[0], p.clock(0)
 
     def design(first: int, end: int) -> Design | None:
-        goal = Goal("throughput", p.goal.max_utilisation)
-        d = solve(cuts.segment(p.graph, first, end), board, goal, clock)
+        d = solve(cuts.segment(p.graph, first, end), board, p.wish("throughput"), clock)
         return None if isinstance(d, NoFit) else p.kept.setdefault((first, end, board), d)
 
     costs = sequence.Costs(p.stages[0], design, batch, p.platform.reconfiguration_ms * 1e3)
@@ -302,7 +305,7 @@ def _fastest_part(p: Problem, d: Design, whole_us: float) -> int:
     own = timing.slowest(d.netlist)
     if own / d.clock_mhz >= whole_us * (1 - 1e-9):
         return own
-    found = solve(d.graph, d.board, Goal("throughput", p.goal.max_utilisation), d.clock_mhz)
+    found = solve(d.graph, d.board, p.wish("throughput"), d.clock_mhz)
     return own if isinstance(found, NoFit) else min(own, timing.slowest(found.netlist))
 
 
@@ -373,7 +376,7 @@ def _fewer(p: Problem, count: int) -> Path | None:
 
 def _for_latency(p: Problem, d: Design) -> Design:
     """The part made for latency, its ends as they are."""
-    found = solve(d.graph, d.board, Goal("latency", p.goal.max_utilisation), d.clock_mhz)
+    found = solve(d.graph, d.board, p.wish("latency"), d.clock_mhz)
     if isinstance(found, NoFit):
         return d
     ends = d.netlist.processes[0].constant("WIDTH"), d.netlist.processes[-1].constant("WIDTH")
@@ -383,7 +386,7 @@ def _for_latency(p: Problem, d: Design) -> Design:
 
 def _checked(p: Problem, system: System) -> System | NoFit:
     """The limits of the goal, and every resource of every board once the link ends are in place."""
-    report = pipeline.estimate(system)
+    report = pipeline.estimate(system, p.goal.decision, p.goal.max_utilisation)
     if not report.fits:
         return NoFit(report.violations)
     if p.goal.min_fps and report.fps < p.goal.min_fps * (1 - 1e-9):

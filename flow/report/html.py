@@ -35,7 +35,8 @@ def render(front: Json, trials: Sequence[Json], meta: Json) -> str:
         lstrip_blocks=True,
     )
     environment.filters["label"] = label
-    points = [_point(p, trials) for p in front["points"]]
+    pictures = meta.get("pictures", {})
+    points = [_point(p, trials) | {"picture": pictures.get(p["directory"], "")} for p in front["points"]]
     names = ordered(n for p in front["points"] for n, v in p["objectives"].items() if finite(v) is not None)
     page = environment.get_template("report.html.j2").render(
         meta=meta,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -38,6 +39,13 @@ def files(report: Report) -> dict[str, bytes]:
         "report/estimate_network_performance.json": json.dumps(view, indent=1).encode(),
         "report/roofline.svg": str(roofline_svg(view)).encode(),
     }
+
+
+def picture(folder: Path) -> Markup:
+    """The picture of a compiled project in a folder, from what ``files`` put there; empty where that is missing."""
+    path = folder / "report" / "limits.json"
+    view = folder / "report" / "estimate_network_performance.json"
+    return roofline_svg(json.loads(view.read_text())) if path.is_file() else Markup("")
 
 
 def roofline_svg(report: Json) -> Markup:

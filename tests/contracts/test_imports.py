@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lint",),
     ("project", "calibration"),
     ("assembly", "backends"),
+    ("place",),
     ("space", "train"),
     ("search", "archive", "front", "workers", "ray_workers"),
     ("report",),
