@@ -67,7 +67,8 @@ def test_there_and_back(tmp_path: Path) -> None:
     """Through TOML, as a resumed run reads it: every setting but the default, types kept."""
     full = Config(
         board="pynq-z2", platform="p.toml", space="my/space.py", data="cifar10", data_dir="d", strategy="random",
-        trials=7, time_s=12.5, max_latency_ms=3.5, min_fps=30.0, max_energy_mj=2.0, max_utilisation=0.5, weight_bits=(3,),
+        trials=7, time_s=12.5, max_latency_ms=3.5, min_fps=30.0, max_energy_mj=2.0, max_utilisation=0.5,
+        weight_bits=(3,),
         activation_bits=(2, 8), clock_mhz=150.0, seed=2**40, workers=3, toolchain="none", front_size=4,
         target="impl", confidence=0.9,
         device="cpu", precision="float32", accelerate=("curves", "halving"), engine="ray",
