@@ -22,12 +22,13 @@ from flow.blocks.link import word_cycles
 from flow.board import KINDS, Board, Resources
 from flow.design import Bound, Design, Violation, excess
 from flow.ir.graph import Graph
-from flow.mapping import cuts, sequence
+from flow.mapping import buses, cuts, sequence
 from flow.mapping.reach import Stages
-from flow.mapping.solve import Goal, NoFit, realise, solve
+from flow.mapping.solve import Goal, NoFit, solve
 from flow.pipeline import System
 from flow.platform import Platform
 
+AGREEMENTS = 6  # fastest partitions tried until one is found whose boards agree on their links
 GOOD_GAP = 0.005  # an answer this close to its bound is taken
 Route = tuple[int, ...]
 Path = tuple[tuple[int, int, int], ...]  # (first node, end, board) of each part
@@ -192,23 +193,13 @@ def _sequence(p: Problem, batch: int, started: float) -> System | None:
     if at is None:
         return None
     parts = tuple(p.kept[first, end, board] for first, end in itertools.pairwise(at))
-    parts = tuple(_ends_for(d, _slowest(parts)) for d in parts)
+    parts = buses.agreed(parts) or parts  # one after another, the words may differ
     each = tuple(timing.slowest(d.netlist) for d in parts)
     system = System(
         p.graph, p.platform, (0,) * len(parts), at, parts, each, Bound(1, "", 0.0, False, 0.0), "sequence", batch
     )
     reached = pipeline.interval_cycles(system)
     return replace(system, bound=Bound(reached, "reconfiguration", 0.0, False, time.perf_counter() - started))
-
-
-def _slowest(parts: tuple[Design, ...]) -> int:
-    return max(timing.slowest(d.netlist) for d in parts)
-
-
-def _ends_for(d: Design, interval: int) -> Design:
-    """The same design with AXI ends for an interval, on which neighbours agree."""
-    widths = elaborate.axis_widths(d.graph, interval)
-    return replace(d, netlist=realise(d.graph, d.board, d.foldings, interval, widths))
 
 
 def _pipelined(p: Problem, started: float) -> System | NoFit:
@@ -218,12 +209,25 @@ def _pipelined(p: Problem, started: float) -> System | NoFit:
         return _short(p)
     if p.goal.objective == "area" and p.goal.min_fps:
         return _smallest(p, times, least, started)
-    found = _fastest(p, times, least)
-    if found is None:
+    found, fast = _assembled(p, times, least, started)
+    if found is None or fast is None:
         return _short(p)
-    if p.goal.objective == "latency":
-        return _checked(p, _quickest(p, found, started, least))
-    return _checked(p, _system(p, found, least, started))
+    return _checked(p, _quickest(p, fast, found, started, least) if p.goal.objective == "latency" else found)
+
+
+def _assembled(p: Problem, times: np.ndarray, least: int, started: float) -> tuple[System | None, Path | None]:
+    """The fastest path whose boards agree on the words between them."""
+    for _ in range(AGREEMENTS):
+        path = _fastest(p, times, least)
+        found = None if path is None else _system(p, path, least, started)
+        if found is not None or path is None:
+            return found, path
+        whole_us = _interval_us(p, path)
+        for first, end, b in path:  # too tight: ask for a little less of every part
+            del p.kept[first, end, p.platform.boards[b]]
+        slow = max(path, key=lambda part: part[1] - part[0])
+        p.failed[slow[0], slow[1], p.platform.boards[slow[2]]] = whole_us
+    return None, None
 
 
 def _times(p: Problem) -> np.ndarray:
@@ -284,18 +288,17 @@ def _kept(p: Problem, part: tuple[int, int, int]) -> Design:
     return p.kept[first, end, p.platform.boards[b]]
 
 
-def _system(p: Problem, path: Path, least: int, started: float) -> System:
-    """The parts with link ends that agree, and the smallest interval of each for the pipeline's efficiency."""
+def _system(p: Problem, path: Path, least: int, started: float) -> System | None:
+    """The parts with link ends that agree, and the smallest interval of each for the pipeline's efficiency; None when
+    the boards have no room to agree."""
     whole_us = _interval_us(p, path)
-    nominal = math.floor(whole_us * min(p.clock(b) for _, _, b in path) + 1e-6)
-    parts, fastest = [], []
-    for first, end, b in path:
-        d = _kept(p, (first, end, b))
-        parts.append(_ends_for(d, nominal))
-        fastest.append(_fastest_part(p, d, whole_us))
+    own = [_kept(p, part) for part in path]
+    parts = buses.agreed(own)
+    if parts is None:
+        return None
     system = System(
-        p.graph, p.platform, tuple(b for *_, b in path), (0, *(e for _, e, _ in path)), tuple(parts), tuple(fastest),
-        Bound(1, "", 0.0, False, 0.0),
+        p.graph, p.platform, tuple(b for *_, b in path), (0, *(e for _, e, _ in path)), parts,
+        tuple(_fastest_part(p, d, whole_us) for d in own), Bound(1, "", 0.0, False, 0.0),
     )  # fmt: skip
     return replace(system, bound=_bound(p, system, float(_times(p)[least]), started))
 
@@ -344,25 +347,27 @@ def _smallest(p: Problem, times: np.ndarray, least: int, started: float) -> Syst
     for count in range(1, max(len(r) for r in routes(p.platform)) + 1):
         for route in routes(p.platform):
             path = walk(p, route[:count], limit) if len(route) >= count else None
-            if path is not None:
-                return _checked(p, _system(p, path, least, started))
+            found = None if path is None else _system(p, path, least, started)
+            if found is not None:
+                return _checked(p, found)
     return _short(p)
 
 
-def _quickest(p: Problem, fast: Path, started: float, least: int) -> System:
+def _quickest(p: Problem, fast: Path, whole: System, started: float, least: int) -> System:
     """Of the fastest partition over 1, 2, ... boards, the one whose image is through first, parts made for latency."""
-    best: System | None = None
+    best = whole
     for count in range(1, max(len(r) for r in routes(p.platform)) + 1):
         found = fast if count == len(fast) else _fewer(p, count)
         if found is None:
             continue
         base = _system(p, found, least, started)
+        if base is None:
+            continue
         quick = replace(base, parts=tuple(_for_latency(p, d) for d in base.parts))
         for s in (base, quick):
             s = replace(s, bound=_bound(p, s, float(_times(p)[least]), started))
-            if best is None or pipeline.latency_cycles(s) < pipeline.latency_cycles(best):
+            if pipeline.latency_cycles(s) < pipeline.latency_cycles(best):
                 best = s
-    assert best is not None
     return best
 
 
@@ -377,11 +382,7 @@ def _fewer(p: Problem, count: int) -> Path | None:
 def _for_latency(p: Problem, d: Design) -> Design:
     """The part made for latency, its ends as they are."""
     found = solve(d.graph, d.board, p.wish("latency"), d.clock_mhz)
-    if isinstance(found, NoFit):
-        return d
-    ends = d.netlist.processes[0].constant("WIDTH"), d.netlist.processes[-1].constant("WIDTH")
-    net = realise(found.graph, found.board, found.foldings, timing.slowest(found.netlist), ends)
-    return d if excess(cost.resources(net), d.available) else replace(found, netlist=net)
+    return d if isinstance(found, NoFit) else buses.with_buses(found, buses.buses_of(d)) or d
 
 
 def _checked(p: Problem, system: System) -> System | NoFit:
