@@ -24,7 +24,7 @@ from flow.design import Bound, Design, Violation, excess
 from flow.ir.graph import Graph
 from flow.mapping import buses, cuts, sequence
 from flow.mapping.reach import Stages
-from flow.mapping.solve import Goal, NoFit, solve
+from flow.mapping.solve import Goal, NoFit, Task, solve
 from flow.pipeline import System
 from flow.platform import Platform
 
@@ -46,6 +46,7 @@ class Problem:
     stages: dict[int, Stages] = field(init=False)
     kept: dict[tuple[int, int, Board], Design] = field(default_factory=dict)  # smallest interval found
     failed: dict[tuple[int, int, Board], float] = field(default_factory=dict)  # largest time (us) that does not fit
+    floors: dict[tuple[int, int, Board], float] = field(default_factory=dict)  # proved least time (us)
 
     def __post_init__(self) -> None:
         self.ends = np.array(cuts.boundaries(self.graph)[1:])
@@ -85,6 +86,14 @@ class Problem:
         least = size * stream.slot_bits(tensor.quant) / 8 / (link.bandwidth_gb_s * 1e3)
         return max(least, word_cycles(words, 8, 1e9, clock) / clock) + 3 / clock
 
+    def floor_us(self, first: int, end: int, b: int) -> float:
+        """The one-board mapper's proved least interval of a segment; infinite where nothing fits."""
+        key = first, end, self.platform.boards[b]
+        if key not in self.floors:
+            task = Task(cuts.segment(self.graph, first, end), key[2], self.wish("throughput"), self.clock(b))
+            self.floors[key] = math.inf if task.bound is None else task.bound / self.clock(b)
+        return self.floors[key]
+
     def fits(self, first: int, end: int, b: int, time_us: float) -> Design | None:
         """A design of a segment within the time, the smallest that the mapper finds; remembered both ways."""
         board = self.platform.boards[b]
@@ -109,17 +118,29 @@ def routes(platform: Platform) -> tuple[Route, ...]:
     return platform.routes()
 
 
-def bounded(p: Problem, time_us: float) -> bool:
-    """Whether some route may reach the end within the time: False is a proof that none does."""
-    return any(_walk_bound(p, route, time_us) for route in routes(p.platform))
+def bounded(p: Problem, time_us: float, tight: bool = False) -> bool:
+    """Whether some route may reach the end within the time: False is a proof that none does.
+
+    ``tight``: with the one-board mapper's bound of each segment besides the relaxation.
+    """
+    return any(_walk_bound(p, route, time_us, tight) for route in routes(p.platform))
 
 
-def _walk_bound(p: Problem, route: Route, time_us: float) -> bool:
+def _walk_bound(p: Problem, route: Route, time_us: float, tight: bool) -> bool:
     at = 0
     for b, after in itertools.zip_longest(route, route[1:]):
-        at = p.stages[b].furthest(at, time_us, p.open_ends(b, after, time_us))
-        if at == p.ends[-1]:
+        ends = p.open_ends(b, after, time_us)
+        end = p.stages[b].furthest(at, time_us, ends)
+        if tight:
+            within = [int(e) for e in ends if at < e <= end]
+            while within and p.floor_us(at, within[-1], b) > time_us * (1 + 1e-12):
+                within.pop()
+            end = within[-1] if within else at
+        if end == p.ends[-1]:
             return True
+        if end == at:
+            return False
+        at = end
     return False
 
 
@@ -313,10 +334,21 @@ def _fastest_part(p: Problem, d: Design, whole_us: float) -> int:
 
 
 def _bound(p: Problem, system: System, least_us: float, started: float) -> Bound:
-    cycles = max(1, math.ceil(least_us * system.clock_mhz - 1e-6))
     reached = pipeline.interval_cycles(system)
+    least_us = _tighter(p, least_us, reached / system.clock_mhz)
+    cycles = max(1, math.ceil(least_us * system.clock_mhz - 1e-6))
     gap = max(0.0, reached / cycles - 1)
     return Bound(min(cycles, reached), _limit(p, least_us), gap, True, time.perf_counter() - started)
+
+
+def _tighter(p: Problem, least_us: float, reached_us: float) -> float:
+    """A higher bound where the relaxation's leaves a gap: the least time not excluded by bounds of whole segments."""
+    if reached_us <= least_us * (1 + GOOD_GAP):
+        return least_us
+    times = _times(p)
+    between = times[(times >= least_us) & (times < reached_us * (1 - 1e-12))]
+    k = _first(np.append(between, reached_us), lambda t: t >= reached_us or bounded(p, t, tight=True))
+    return least_us if k is None else float(np.append(between, reached_us)[k])
 
 
 def _limit(p: Problem, least_us: float) -> str:
