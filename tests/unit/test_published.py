@@ -7,10 +7,11 @@ from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 
+import numpy as np
 import pytest
 
-from flow import board
-from flow.published import grid, layers, pipeline, roofline, tiled
+from flow import board, platform
+from flow.published import boards, grid, layers, pipeline, roofline, tiled
 from flow.published.layers import Layer
 from flow.published.tiled import CORRECTED, HOTNAS, SUPER_LIP, Engine
 
@@ -94,8 +95,6 @@ def loop_nest(la: Layer, e: Engine) -> int:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_corrected_model_is_the_loop_nest(seed: int) -> None:
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     k = int(rng.choice([1, 3, 5]))
     la = Layer(*(int(x) for x in rng.integers(1, 40, 4)), k, int(rng.integers(1, 4)), int(rng.integers(0, k // 2 + 1)))
@@ -133,6 +132,29 @@ def test_fnas_split_and_overlap() -> None:
     engines = [Engine(8, 4, 4, 8, 1, 1, 1), Engine(16, 8, 8, 8, 1, 1, 1), Engine(8, 16, 4, 4, 1, 1, 1)]
     # n, m = (2, 2), (2, 2), (2, 1): output reuse 2 x 10, input reuse (1 x 2 + 1) x 20, the last layer 2 x 1 x 4 x 5.
     assert pipeline.overlapped_cycles(stack, engines, [10, 20, 5]) == 20 + 60 + 40
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_co_exploration_partition_against_every_engine_and_cut(count: int) -> None:
+    """Each layer, cut and engine by itself on a thinned grid; every engine fits its board."""
+    place = platform.load("three-7z015")
+    place = replace(place, boards=place.boards[:count], links=place.links[: count - 1])
+    stack = boards.cifar(((3, 12, 1), (5, 16, 2), (1, 8, 1), (3, 8, 1)), size=12)
+    assert [(la.m, la.n, la.r) for la in stack] == [(12, 3, 12), (16, 12, 6), (8, 16, 6), (8, 8, 6)]
+    found = boards.best(stack, place)
+    assert sum(found.counts) == 4 and len(found.engines) == count
+    assert found.pipeline.efficiency <= boards.best(stack, place, balanced=True).pipeline.efficiency
+    grid_ = boards.grid(place.boards[0], 5)
+    for e in found.engines:
+        assert tiled.dsps(e) <= 160 and tiled.port_bits(e) / 8 * 100e6 <= 4.264e9
+        assert tiled.bram18(e, weights_in_lutram=True) <= 190
+    rows = [[float(x) for x in np.broadcast_to(tiled.cycles(la, grid_, CORRECTED), grid_.tm.shape)] for la in stack]
+    least = {(a, b): min(map(sum, zip(*rows[a:b], strict=True))) for a, b in itertools.combinations(range(5), 2)}
+    intervals = []
+    for at in itertools.combinations((1, 2, 3), count - 1):
+        links = [ceil(stack[c - 1].m * stack[c - 1].r * stack[c - 1].c * 2 / 0.375e9 * 100e6) for c in at]
+        intervals.append(max([least[a, b] for a, b in itertools.pairwise((0, *at, 4))] + links))
+    assert found.pipeline.interval == min(intervals)
 
 
 def test_co_exploration_pipeline() -> None:
