@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flow import timing
+from flow import simulate, timing
 from flow.blocks.control import control
 from flow.board import KINDS, Board, Resources
 from flow.cost import energy, laws, targets
@@ -82,6 +82,14 @@ def intervals(netlist: Netlist, used: Resources, latency: int, interval: int) ->
     return {**cycles, **targets.interval("csynth", used)}
 
 
+def latency_cycles(netlist: Netlist, t: timing.Timing) -> int:
+    """Cycles of one image alone. Where branches meet, with FIFOs as deep as they are: deep enough for the interval is
+    not deep enough for the first image, which can wait for room (up to a quarter longer in random designs)."""
+    joined = any(len(p.inputs) > 1 for p in netlist.processes)
+    found = simulate.latency(netlist) if joined else None
+    return t.latency_cycles if found is None else found
+
+
 def implementation(used: Resources) -> dict[str, Any]:
     """What an implementation will use, by the ratios of real designs: median, p10 and p90."""
     middle = dict(zip(KINDS, map(round, targets.implementation(used)), strict=True))
@@ -95,6 +103,7 @@ def estimate(design: Design, decision: Decision | None = None, allowed: Resource
     that it may use, its budget without.
     """
     t = timing.analyse(design.netlist)
+    latency = latency_cycles(design.netlist, t)
     judged = (decision or CSYNTH).judge(resources(design.netlist), allowed or design.available)
     used = resources(design.netlist)
     watts = power(design.netlist, used, t.interval_cycles, design.board, design.clock_mhz)
@@ -103,7 +112,7 @@ def estimate(design: Design, decision: Decision | None = None, allowed: Resource
         fidelity="estimate",
         board=design.board.name,
         clock_mhz=design.clock_mhz,
-        latency_cycles=t.latency_cycles,
+        latency_cycles=latency,
         interval_cycles=t.interval_cycles,
         energy_mj=energy_mj,
         resources=used,
@@ -114,7 +123,7 @@ def estimate(design: Design, decision: Decision | None = None, allowed: Resource
         layers=layers(design.graph, design.netlist, {k: f.json() for k, f in design.foldings.items()}),
         parameters={"fifo_depths": {s.name: s.depth for s in design.netlist.streams}},
         power={"static_w": watts.static_w, "dynamic_w": watts.dynamic_w, "p10_w": watts.low_w, "p90_w": watts.high_w},
-        intervals={**intervals(design.netlist, used, t.latency_cycles, t.interval_cycles), "energy_mj": (low, high)},
+        intervals={**intervals(design.netlist, used, latency, t.interval_cycles), "energy_mj": (low, high)},
         implementation=implementation(used),
         decision=judged,
     )

@@ -107,6 +107,14 @@ class Simulation:
         }
 
 
+def latency(netlist: Netlist) -> int | None:
+    """Cycles until the first image is out, FIFOs as deep as they are; None after a deadlock."""
+    m = model(netlist)
+    room = np.minimum(_depths(netlist, {}), m.beats)
+    with Kernel(m, room, False) as kernel:
+        return int(kernel.ends()[0][0]) if kernel.run(1) else None
+
+
 def simulate(
     netlist: Netlist, images: int | None = None, depths: Mapping[str, int] | None = None, style: Style = "flushing"
 ) -> Simulation:
