@@ -218,7 +218,7 @@ def compiled(a: argparse.Namespace) -> Any:
         result: Any = hls4ml.compile_model(quantised(a), board.load(a.board), goal(a), a.clock_mhz)
     else:
         where = place.load(a.board, a.platform)
-        result = place.compile_model(quantised(a), where, goal(a), a.clock_mhz, batch=a.batch)
+        result = place.compile_for(a.engine, quantised(a), where, goal(a), a.clock_mhz, a.batch)
     if not hasattr(result, "files"):
         name = a.platform or a.board
         raise ValueError(f"{a.model} does not fit {name} within {a.max_utilisation:g} of its resources: {result}")
@@ -228,7 +228,8 @@ def compiled(a: argparse.Namespace) -> Any:
 def explained(a: argparse.Namespace, result: Any) -> Any:
     from flow import explain
 
-    return explain.explained(result.report, result.design, goal(a)) if hasattr(result, "design") else result.report
+    staged = hasattr(result, "design") and result.report.kind == "stream"
+    return explain.explained(result.report, result.design, goal(a)) if staged else result.report
 
 
 def compile_(a: argparse.Namespace) -> Answer:
@@ -286,13 +287,18 @@ def lint(a: argparse.Namespace) -> Answer:
 def simulate(a: argparse.Namespace) -> Answer:
     from flow import place
     from flow import simulate as cycles
+    from flow.report import text
 
-    netlist = place.read(Path(a.folder)).netlist()
+    loaded = place.read(Path(a.folder))
+    if tiled := loaded.tiled():
+        emit(a, tiled.json(), tiled.text)
+        return 1 if tiled.deadlock else 0
+    netlist = loaded.netlist()
     depths = dict(depth_of(text) for text in a.depth)
     if a.minimise:
         depths = cycles.minimal_depths(netlist) | depths
     result = cycles.simulate(netlist, a.images, depths or None, a.pipeline)
-    emit(a, result.json(), lambda: simulation_text(result))
+    emit(a, result.json(), lambda: text.simulation(result))
     return 1 if result.deadlock else 0
 
 
@@ -302,16 +308,6 @@ def depth_of(text: str) -> tuple[str, int]:
     if not depth.isdigit() or not int(depth):
         raise ValueError(f"--depth {text}: give NAME=BEATS, for example s3=16")
     return name, int(depth)
-
-
-def simulation_text(result: Any) -> str:
-    if result.deadlock:
-        return str(result.deadlock)
-    rows = [{"fifo": n, "depth": result.depths[n], "most beats": m} for n, m in result.max_occupancy.items()]
-    return (
-        f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} cycles, {result.images} images, "
-        f"no deadlock, simulated in {result.seconds:.2f} s\n{table(rows)}"
-    )
 
 
 def synth(a: argparse.Namespace) -> Answer:

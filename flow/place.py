@@ -19,6 +19,7 @@ from flow.mapping import Goal, NoFit
 from flow.pipeline import System
 from flow.platform import Platform
 from flow.project import CsimResult, ModelProto
+from flow.tiled.cycles import TiledSimulation
 
 Place: TypeAlias = Board | Platform
 Compiled: TypeAlias = project.Compiled | assembly.Compiled
@@ -79,6 +80,17 @@ def compile_model(
     return assembly.compile_model(model, place, goal, clock, seed, batch)
 
 
+def compile_for(
+    engine: str, model: ModelProto, place: Place, goal: Goal, clock: float | None = None, batch: int = 1
+) -> Compiled | project.CompiledTiled | NoFit:
+    """The same for an engine: "stream", "tiled" or "auto" (``project.compile_for``); several boards have stages only."""
+    if isinstance(place, Board):
+        return project.compile_for(engine, model, place, goal, clock)
+    if engine == "tiled":
+        raise ValueError("--engine tiled with --platform: the tiled engine works on one board")
+    return assembly.compile_model(model, place, goal, clock, batch=batch)
+
+
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """A compiled folder read back, whatever is in it."""
@@ -88,6 +100,11 @@ class Loaded:
     @property
     def graph(self) -> Graph:
         return self.inner.graph
+
+    def tiled(self) -> TiledSimulation | None:
+        """The cycle simulation of a tiled engine; None where there are stages (``netlist``)."""
+        inner = self.inner
+        return project.simulate_tiled(inner) if isinstance(inner, project.Project) and inner.is_tiled else None
 
     def netlist(self) -> Netlist:
         """The processes, of all boards and their links together. Raises ValueError for boards of several clocks."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flow import codegen, estimate, mapping, system
+from flow import codegen, estimate, mapping, system, tiled
 from flow.board import Board, from_json
 from flow.board import load as load_board
 from flow.design import Design, Folding, Report
@@ -21,10 +21,15 @@ from flow.fixed import IntArray
 from flow.ir import emit, onnx_file, passes, qdq
 from flow.ir.graph import Graph
 from flow.ir.onnx_file import ModelProto as ModelProto
+from flow.tiled import cycles as engine_cycles
+from flow.tiled import render
+from flow.tiled.cycles import TiledSimulation
+from flow.tiled.program import compile_program
 from flow.toolchain import gpp
 
 MODEL = "model.onnx"
 KEYS = ("graph", "board", "clock_mhz", "input", "output", "foldings", "streams", "processes", "bound", "available")
+TILED_KEYS = ("graph", "board", "clock_mhz", "input", "output", "parameters", "copies", "batch", "tilings", "bound")
 VECTORS = 4  # images bundled with the test bench
 
 
@@ -39,6 +44,32 @@ class Compiled:
     design: Design
     report: Report
     files: dict[str, bytes]
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledTiled:
+    """The same of a network on the tiled engine."""
+
+    design: tiled.TiledDesign
+    report: Report
+    files: dict[str, bytes]
+
+
+def compile_for(
+    engine: str, model: ModelProto, board: Board, goal: mapping.Goal, clock_mhz: float | None = None
+) -> Compiled | CompiledTiled | mapping.NoFit:
+    """A quantised model to a project with a stage per layer ("stream"), one engine for all ("tiled"), or "auto": stages
+    where they fit and the board's blocks serve every operator. Raises ModelError or UnsupportedError."""
+    if engine == "tiled":
+        return compile_tiled(model, board, goal, clock_mhz)
+    found = compile_model(model, board, goal, clock_mhz)
+    if engine == "stream" or not isinstance(found, mapping.NoFit):
+        return found
+    try:
+        other = compile_tiled(model, board, goal, clock_mhz)
+    except tiled.UnsupportedError:
+        return found
+    return found if isinstance(other, mapping.NoFit) else other
 
 
 def compile_model(
@@ -65,6 +96,24 @@ def files(model: ModelProto, design: Design, report: Report, vectors: tuple[IntA
     """All files of one board's project; ``vectors``: images and expected outputs of its test bench."""
     found = {MODEL: model.SerializeToString(), **codegen.plan(design, vectors).files, **system.files(design)}
     return found | {f"report/{name}": json.dumps(r, indent=1).encode() for name, r in reports(report).items()}
+
+
+def compile_tiled(
+    model: ModelProto, board: Board, goal: mapping.Goal, clock_mhz: float | None = None, seed: int = 0
+) -> CompiledTiled | mapping.NoFit:
+    """A network on the tiled engine. Raises ModelError or UnsupportedError."""
+    graph = qdq.load(model)
+    design = tiled.solve(graph, board, goal, clock_mhz)
+    if isinstance(design, mapping.NoFit):
+        return design
+    report = design.report()
+    if not report.fits:
+        return mapping.NoFit(report.violations)
+    images = random_images(graph, min(VECTORS, design.batch), seed)
+    vectors = images, graph.evaluate(images)[graph.output]
+    found = {MODEL: model.SerializeToString(), **render.files(compile_program(design), vectors)}
+    found |= {f"report/{name}": json.dumps(r, indent=1).encode() for name, r in reports(report).items()}
+    return CompiledTiled(design, report, found)
 
 
 def reports(report: Report) -> dict[str, Any]:
@@ -124,10 +173,23 @@ class Project:
     graph: Graph
     view: dict[str, Any]  # design.json
 
-    def design(self) -> Design:
-        """The design, rebuilt from the model and the recorded foldings."""
+    @property
+    def is_tiled(self) -> bool:
+        return bool(self.view.get("engine") == "tiled")
+
+    def board(self) -> Board:
         recorded = self.view.get("board_data")
-        board = from_json(recorded) if recorded else load_board(self.view["board"])
+        return from_json(recorded) if recorded else load_board(self.view["board"])
+
+    def engine(self) -> tiled.TiledDesign:
+        """The design of a tiled project, rebuilt from the model and the recorded tilings."""
+        return tiled.rebuild(self.graph, self.board(), self.view)
+
+    def design(self) -> Design:
+        """The design of a streaming project, rebuilt from the model and the recorded foldings."""
+        if self.is_tiled:
+            raise ProjectError(f"{self.folder} is a project of the tiled engine; it has no stages of its own")
+        board = self.board()
         foldings = {k: Folding(**f) for k, f in self.view["foldings"].items()}
         return mapping.rebuild(self.graph, board, self.view, foldings)
 
@@ -144,7 +206,8 @@ def load(folder: Path) -> Project:
         raise ProjectError(f"{path}: not valid JSON: {e}") from None
     if isinstance(view, dict) and view.get("backend", "flow") != "flow":
         raise ProjectError(f"{folder} is an {view['backend']} project: flow csim runs it; ours is in {folder / 'flow'}")
-    missing = [k for k in KEYS if k not in view] if isinstance(view, dict) else list(KEYS)
+    keys = TILED_KEYS if isinstance(view, dict) and view.get("engine") == "tiled" else KEYS
+    missing = [k for k in keys if k not in view] if isinstance(view, dict) else list(keys)
     if missing:
         raise ProjectError(f"{path}: not a design of this tool: it has no {missing[0]!r}")
     model = onnx_file.read(folder / MODEL)
@@ -188,6 +251,11 @@ class CsimResult:
 
     def json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def simulate_tiled(project: Project) -> TiledSimulation:
+    """One batch of a tiled project through its engine, cycle by cycle."""
+    return engine_cycles.simulate(compile_program(project.engine()))
 
 
 def csim(project: Project, images: IntArray, native: bool = True, reference: IntArray | None = None) -> CsimResult:

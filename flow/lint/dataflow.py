@@ -244,5 +244,13 @@ def shared(program: Program, f: Function, processes: list[Process], streams: set
         decl = names.get(key) or arguments.get(key)
         if decl is None or decl.stream or len(found) < 2 or not any("write" in what for _, what in found):
             continue
+        if key in {d.key for d in f.locals} and ping_pong(decl, [what for _, what in found]):
+            continue
         text = f"{decl.name} is shared by {', '.join(p.function.name for p, _ in found)} and written; pass a stream"
         yield Finding(f.file, found[1][0].node.line, "dataflow-shared", text)
+
+
+def ping_pong(decl: Decl, uses: list[frozenset[str]]) -> bool:
+    """An array of the region that one process fills and one later process reads: a ping-pong buffer (PIPO)."""
+    fills, reads = uses if len(uses) == 2 else (frozenset[str](), frozenset[str]())
+    return bool(decl.dims) and decl.storage == "local" and "write" in fills and reads == {"read"}

@@ -255,6 +255,10 @@ class Machine(Looper):
         values = self.values(head.first, head.op, head.bound, head.step, head.sign)
         if values is None:
             inner = self.region is not None
+            counted = pragmas.named(body, "LOOP_TRIPCOUNT")
+            if counted and not inner and "max" in counted.options:
+                self.variable_loop(node, body, decl, label)
+                return
             what = "inside a pipelined loop it cannot be unrolled" if inner else "its trip count is not static"
             rule = "pipeline-inner-loop" if inner else "loop-bound"
             self.report(node.line, rule, f"{label or 'loop'}: bounds are no compile-time constants, {what}")
@@ -275,3 +279,15 @@ class Machine(Looper):
                     node.line, "pipeline-missing", f"{label or 'loop'}: an innermost loop says PIPELINE or UNROLL"
                 )
             self.settle(lambda: self.statement(body))
+
+    def variable_loop(self, node: Node, body: Node, decl: Decl, label: str) -> None:
+        """A loop whose bound is known at run time only and stated by LOOP_TRIPCOUNT: any number of turns."""
+        pipeline = self.frames[-1].pragmas.named(body, "PIPELINE")
+        self.env[decl.key, ""] = Val(self.symbols.fresh())
+        if pipeline and "off" not in pipeline.words:
+            self.pipelined(body, pipeline, label, node.line, (decl.key, ""))
+            return
+        calls = any(n.kind == "call" and n.callee is not None and self.program.function(n.callee) for n in body.walk())
+        if not calls and not any(n.kind == "for" for n in body.walk()):
+            self.report(node.line, "pipeline-missing", f"{label or 'loop'}: an innermost loop says PIPELINE or UNROLL")
+        self.settle(lambda: self.statement(body))

@@ -183,7 +183,7 @@ class Program:
                     definition.spelling,
                     str(self.file(definition)),
                     definition.location.line,
-                    tuple(self.decl(c) for c in definition.get_arguments() or () if c is not None),
+                    tuple(self.decl(c) for c in parameters(definition)),
                     self.node(bodies[0]),
                     definition.result_type.get_canonical().spelling,
                     bool(self.lib.clang_CXXMethod_isVirtual(definition)),
@@ -371,3 +371,9 @@ def body_of(node: Node) -> Node:
     while node.kind == "label":
         node = node.kids[0]
     return node
+
+
+def parameters(definition: Cursor) -> list[Cursor]:
+    """A function's parameters; libclang gives a template's only as its children."""
+    found = [c for c in definition.get_arguments() or () if c is not None]
+    return found or [c for c in definition.get_children() if c.kind.name == "PARM_DECL"]

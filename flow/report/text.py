@@ -15,8 +15,8 @@ from flow.design import Report
 def report(r: Report) -> str:
     """A design's numbers, layer by layer; every number is an estimate unless its fidelity says otherwise."""
     lines = [
-        f"{r.board} at {r.clock_mhz:g} MHz ({r.fidelity}): {r.fps:,.1f} images/s, interval {r.interval_cycles} cycles, "
-        f"latency {r.latency_ms:.4g} ms",
+        f"{r.board} at {r.clock_mhz:g} MHz ({r.fidelity}, {r.kind}): {r.fps:,.1f} images/s, "
+        f"interval {r.interval_cycles} cycles, latency {r.latency_ms:.4g} ms",
         "  " + ", ".join(f"{k} {v} of {r.available.json()[k]}" for k, v in r.resources.json().items()),
     ]
     if r.energy_mj is not None and "energy_mj" in r.intervals:
@@ -44,7 +44,8 @@ def report(r: Report) -> str:
     lines += [_board(r, i) for i in range(len(r.parts))]
     for layer in r.layers:
         p = layer.parameters
-        folding = f"pe {p['pe']} simd {p['simd']} window {p['window']} mult {p['mult']} memory {p['memory']}"
+        shown = ("pe", "simd", "window", "mult", "memory") if "pe" in p else tuple(p)
+        folding = " ".join(f"{k} {p[k]}" for k in shown)
         lines.append(f"  {layer.id:5} {layer.op:14} {layer.interval_cycles:>9} cycles  {folding}")
     for v in r.violations:
         lines.append(f"  does not fit: {v}")
@@ -176,3 +177,18 @@ def calibration(found: dict[str, Any]) -> str:
             f"({c['p10']:.3f} to {c['p90']:.3f}), {c['reports']} reports{rank}"
         )
     return "\n".join(lines)
+
+
+def simulation(result: Any) -> str:
+    """A cycle simulation of stages: speed, and how full every FIFO was."""
+    if result.deadlock:
+        return str(result.deadlock)
+    names = [("fifo", "depth", "most beats")]
+    names += [(n, str(result.depths[n]), str(m)) for n, m in result.max_occupancy.items()]
+    widths = [max(len(r[i]) for r in names) for i in range(3)]
+    rows = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in names]
+    head = (
+        f"latency {result.latency_cycles} cycles, interval {result.interval_cycles} cycles, {result.images} images, "
+        f"no deadlock, simulated in {result.seconds:.2f} s"
+    )
+    return "\n".join([head, *rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,13 +14,14 @@ from flow.ir.graph import Graph, digest_of
 from flow.tiled import tilings
 from flow.tiled.engine import Engine, port_bytes, port_count, resources
 from flow.tiled.layout import jobs
-from flow.tiled.nest import Job
-from flow.tiled.steps import Steps
+from flow.tiled.nest import Job, Tiling
+from flow.tiled.steps import Steps, lower
 from flow.tiled.tilings import Choice
 
 # Share of a memory's peak bandwidth that long bursts of mixed reads and writes get once refresh and turnaround are
 # paid: an assumption, stated with every report.
 MEMORY_EFFICIENCY = 0.8
+LEAST = 1e9  # cycles a byte: a price at which only traffic counts
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,13 @@ class TiledDesign:
         """Lower bound of the traffic of a batch (docs/tiled-engine.md has the argument)."""
         return sum(sum(tilings.compulsory(j, self.batch)) for j in self.jobs)
 
+    @cached_property
+    def least_bytes(self) -> int:
+        """The least traffic of a batch that any tiling of every step has with these buffers, however slow."""
+        pace = self.rates
+        found = [tilings.best(j, self.batch, pace.memory, pace.port, price=LEAST) for j in self.jobs]
+        return sum(c.moved for c in found if c is not None)
+
     def violations(self) -> tuple[Violation, ...]:
         over = excess(self.resources, self.available)
         ports = self.copies * self.engine.ports
@@ -122,6 +131,12 @@ class TiledDesign:
             layers=tuple(self._layers()),
             parameters=self.parameters,
             intervals={"energy_mj": (low, high)},
+            power={
+                "static_w": watts.static_w,
+                "dynamic_w": watts.dynamic_w,
+                "p10_w": watts.low_w,
+                "p90_w": watts.high_w,
+            },
             kind="tiled",
         )
 
@@ -132,6 +147,7 @@ class TiledDesign:
             "copies": self.copies,
             "batch": self.batch,
             "traffic_bytes": self.traffic_bytes,
+            "least_bytes": self.least_bytes,
             "compulsory_bytes": self.compulsory_bytes,
             "memory_efficiency": MEMORY_EFFICIENCY,
         }
@@ -144,3 +160,19 @@ class TiledDesign:
             )
             for s, c in zip(self.steps.steps, self.choices, strict=True)
         ]  # fmt: skip
+
+
+def rebuild(graph: Graph, board: Board, view: Mapping[str, Any]) -> TiledDesign:
+    """The design that ``design.json`` (``view``) describes. Raises ValueError when it is not this network's."""
+    steps, engine = lower(graph), Engine(**view["parameters"])
+    if len(view["tilings"]) != len(steps.steps):
+        raise ValueError(f"{len(view['tilings'])} recorded tilings for {len(steps.steps)} steps: compile it again")
+    pace = rates(board, view["clock_mhz"], engine, view["copies"])
+    choices = tuple(
+        tilings.measured(job, Tiling(*t), view["batch"], pace.memory, pace.port)
+        for job, t in zip(jobs(steps, engine), view["tilings"], strict=True)
+    )
+    return TiledDesign(
+        graph, board, float(view["clock_mhz"]), engine, int(view["copies"]), int(view["batch"]), steps, choices,
+        Bound(**view["bound"]), Resources(**view["available"]),
+    )  # fmt: skip

@@ -26,9 +26,10 @@ OTHER_PORT_BYTES, OTHER_PORTS = 64, 1
 X = (-128, 255)  # activations: signed or unsigned bytes, told apart layer by layer
 W = (-128, 127)
 FEWEST = 16  # cycles between two uses of one accumulator word: its read, add and write are shorter
-RECORD = 96  # numbers of one instruction
+RECORD = 128  # numbers of one instruction
 RUNS = 8  # runs of equal channel blocks that a load can gather
 PIXEL = 4  # bytes of a pixel of the network's input where its window is gathered while loading
+LINE_WORDS = 2048  # memory words of input rows that gathering keeps
 GATHER = 16  # pixels the gathering register holds: widest kernel row of a gathered first layer
 
 
@@ -207,6 +208,8 @@ def memories(e: Engine, f: Features, ultrascale: bool) -> Resources:
     out += laws.fifo(queue_depth(e), 8 * e.wp) + laws.fifo(2 * e.post_words(f), 8 * e.wp)
     if f.residual:
         out += laws.fifo(512, 8 * e.granule)
+    if f.gather:
+        out += laws.memory(LINE_WORDS, 8 * e.granule, "bram", rom=False, tool=tool)
     return out
 
 

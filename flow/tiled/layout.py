@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from flow.blocks import UnsupportedError
 from flow.ir.graph import Graph
-from flow.tiled.engine import PIXEL, Engine
+from flow.tiled.engine import GATHER, LINE_WORDS, PIXEL, Engine
 from flow.tiled.nest import Job
-from flow.tiled.steps import CONV, Step, Steps, UnsupportedError
+from flow.tiled.steps import CONV, Step, Steps
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,26 @@ def places(steps: Steps, engine: Engine) -> Mapping[str, Place]:
 
 def image_place(steps: Steps, engine: Engine) -> Place:
     c, h, w = steps.graph.tensors["input"].shape
-    if gathered(steps):
+    if gathered(steps, engine):
         return Place(h, w, (), tuple(range(c)), -(-w * PIXEL // engine.granule))
     return Place(h, w, regular(c, engine), tuple(range(c)))
 
 
-def gathered(steps: Steps) -> bool:
-    """Whether the network's input is read by gathering steps only."""
+def gathered(steps: Steps, engine: Engine) -> bool:
+    """Whether the network's input is read by gathering steps only, each with a row of windows that fits the buffers."""
     readers = [s for s in steps.steps if "input" in (s.source, s.residual)]
-    return all(s.shape.gathers and s.residual != "input" for s in readers) and "input" not in {
-        p for parts in steps.joins.values() for p in parts
-    }
+    if "input" in {p for parts in steps.joins.values() for p in parts}:
+        return False
+    return all(
+        s.shape.gathers
+        and s.residual != "input"
+        and s.shape.kernel[1] <= GATHER
+        and s.shape.c <= engine.acc_depth
+        and s.shape.stride[1] <= min(s.shape.kernel[1], engine.granule // PIXEL)
+        and s.shape.kernel[0] * -(-s.shape.w * PIXEL // engine.granule) <= LINE_WORDS
+        and s.shape.kernel[0] * s.shape.c * -(-s.shape.kernel[1] * PIXEL // engine.tn) <= engine.in_depth
+        for s in readers
+    )
 
 
 def joined(parts: list[Place], engine: Engine) -> Place:
@@ -112,7 +122,7 @@ def made(s: Step, found: Mapping[str, Place], engine: Engine) -> Place:
 def jobs(steps: Steps, engine: Engine, found: Mapping[str, Place] | None = None) -> tuple[Job, ...]:
     """Every step as the search and the compiler see it."""
     found = found or places(steps, engine)
-    features = steps.features if gathered(steps) else replace(steps.features, gather=False)
+    features = steps.features if gathered(steps, engine) else replace(steps.features, gather=False)
     out = []
     for s in steps.steps:
         source = found[s.source]

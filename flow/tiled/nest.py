@@ -28,8 +28,10 @@ Number = Any  # int, or an integer array of one shape for all
 # Assumptions of the cycle model, in cycles.  A burst's first word comes this late (read: request, DDR and interconnect;
 # write: response), during which its process waits; processes of a dataflow region need START to begin an iteration;
 # DEPTH is the array's pipeline.
+DISTANCE = 3  # iterations from a store to the first load that may read it (docs/tiled-engine.md has the argument)
 READ_LATENCY = 64
 WRITE_LATENCY = 48
+WAIT_BYTES = 1024  # of other transfers that a burst finds before it in the queue of memory: one of 64 words of 16 bytes
 START = 24
 DEPTH = 24
 
@@ -198,6 +200,7 @@ class Cost(NamedTuple):
     store: Number
     residual: Number
     drain: Number  # what the store still has to do when the array is done
+    bursts: tuple[Number, Number, Number]  # of load, store and residual
     read_bytes: Number
     write_bytes: Number
 
@@ -205,10 +208,16 @@ class Cost(NamedTuple):
         """Cycles between iterations in a long run: the slowest process, the ports, or memory."""
         memory = np.ceil((self.read_bytes + self.write_bytes) / bytes_per_cycle)
         port = np.ceil(self.read_bytes / port_bytes)
-        own = np.maximum.reduce(
-            np.broadcast_arrays(self.load, self.weights, self.compute, self.store, self.residual, RECORD + START)
-        )
+        wait = int(WAIT_BYTES / bytes_per_cycle)
+        moves = [w + n * wait for w, n in zip((self.load, self.store, self.residual), self.bursts, strict=True)]
+        own = np.maximum.reduce(np.broadcast_arrays(*moves, self.weights, self.compute, RECORD + START))
         return np.maximum(np.maximum(own, memory), port).astype(np.int64) + START
+
+
+def refill(part: Cost) -> Number:
+    """Cycles between two steps where the second waits for the first's results: with fewer than DISTANCE iterations over
+    the map, whose last ones store what the next step's first one loads."""
+    return part.drain + part.load + RECORD + READ_LATENCY + DISTANCE * START
 
 
 def iteration_cost(
@@ -224,10 +233,11 @@ def iteration_cost(
     if job.gathered:
         bursts = images
         read = images * ly * job.row_words
-        load = images * ly * (job.row_words + c * job.depth) + bursts * READ_LATENCY
+        load = read + images * ly * (c * job.depth + s.kernel[1]) + bursts * READ_LATENCY
     else:
         whole = (lx == s.w) & (ly == s.h)
-        bursts = np.where(whole & (words == job.n_words), 1, images * share * np.where(lx == s.w, 1, ly))
+        alone = images * share * np.where(lx == s.w, 1, ly)
+        bursts = np.where(whole, 1 if words == job.n_words else images, alone)
         read = images * ly * lx * words
         load = read + bursts * READ_LATENCY
     pixels = images * r * c
@@ -239,12 +249,12 @@ def iteration_cost(
     stream = mb * (positions * job.position_words + last * e.post_words(job.features))
     weights = np.maximum(stream, weight_words) + np.where(weight_words > 0, READ_LATENCY, 0)
     out = last * pixels * sum(job.widths[m0 : m0 + mb])
-    segments = mb * np.where(c == s.c, np.where(r == s.r, 1, images), images * r)
+    segments = mb * images * np.where(c == s.c, 1, r)
     store = out + last * (segments * WRITE_LATENCY + mb * e.post_words(job.features))
     residual = (out + segments * READ_LATENCY) if s.residual else 0 * out
     drain = last * (pixels * job.widths[m0 + mb - 1] + WRITE_LATENCY)
     return Cost(
-        load, weights, compute, store, residual, drain,
+        load, weights, compute, store, residual, drain, (bursts, segments, segments if s.residual else 0 * segments),
         (read + (out if s.residual else 0)) * e.granule + weight_words * e.wp, out * e.granule,
     )  # fmt: skip
 

@@ -27,6 +27,8 @@ from flow.tiled.layout import jobs
 from flow.tiled.steps import Steps, lower
 from flow.tiled.tilings import Choice
 
+PATIENCE = 0.01  # share of the time that may be given for less traffic once the engine is chosen
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -109,23 +111,27 @@ def solve(
     if best is None:
         return NoFit(smallest or _limits(goal))
     _, array, engine, choices = best
-    cycles = -(-sum(c.cycles for c in choices) // (array.batch * array.copies))
-    limit = _limit(steps, engine, array, choices, rates(board, clock, engine, array.copies))
-    bound_ = Bound(cycles, limit, 0.0, True, time.perf_counter() - started)
-    return TiledDesign(graph, board, clock, engine, array.copies, array.batch, steps, choices, bound_, budget)
+    pace, each = rates(board, clock, engine, array.copies), array.batch * array.copies
+    proved = -(-sum(c.cycles for c in choices) // each)
+    choices = _thrifty(goal, clock, steps, engine, array, choices, pace)
+    limit = _limit(steps, engine, array, choices, pace)
+    gap = -(-sum(c.cycles for c in choices) // each) / proved - 1
+    bound = Bound(proved, limit, gap, True, time.perf_counter() - started)
+    return TiledDesign(graph, board, clock, engine, array.copies, array.batch, steps, choices, bound, budget)
 
 
 def arrays(steps: Steps, board: Board, goal: Goal, clock: float, space: Grid) -> Iterator[Array]:
     """Arrays of the grid whose DSPs and LUTs fit, the most promising first."""
     budget = share(board, goal.max_utilisation)
     least = Buffers(min(space.acc_depth), min(space.in_depth), min(space.cache))
+    most = Buffers(max(space.acc_depth), max(space.in_depth), max(space.cache))
     found = []
     for tm, tn in space.arrays:
         for wp, taps in itertools.product(space.wp, space.taps):
             if tm % wp:
                 continue
             engine = Engine(tm, tn, space.granule, wp, *least, taps=taps)
-            each = Counter(jobs(steps, engine))
+            each = Counter(jobs(steps, engine.sized(most)))
             used = resources(engine, next(iter(each)).features, board.ultrascale)
             for copies, batch in itertools.product(space.copies, space.batch):
                 if used.dsp * copies > budget.dsp or used.lut * copies > budget.lut:
@@ -159,7 +165,7 @@ def _most(found: list[Buffers]) -> Buffers:
 
 
 def _cycles(
-    steps: Steps, engine: Engine, batch: int, pace: Rates, most: float | None = None
+    steps: Steps, engine: Engine, batch: int, pace: Rates, most: float | None = None, price: float = 0.0
 ) -> tuple[Choice, ...] | None:
     """The best tiling of every step; None when one has none, or when all together need ``most`` cycles or more."""
     each = jobs(steps, engine)
@@ -167,7 +173,7 @@ def _cycles(
     out, spent = [], 0
     for job in each:
         left -= tilings.floor(job, batch, pace.memory, pace.port)
-        choice = tilings.best(job, batch, pace.memory, pace.port)
+        choice = tilings.best(job, batch, pace.memory, pace.port, price)
         if choice is None:
             return None
         spent += choice.cycles
@@ -175,6 +181,24 @@ def _cycles(
             return None
         out.append(choice)
     return tuple(out)
+
+
+def _thrifty(
+    goal: Goal, clock: float, steps: Steps, engine: Engine, array: Array, choices: tuple[Choice, ...], pace: Rates
+) -> tuple[Choice, ...]:
+    """Tilings of least traffic that together take at most PATIENCE longer: one price of a byte in cycles for all steps,
+    the highest that the time allows (bisection)."""
+    most = sum(c.cycles for c in choices) * (1 + PATIENCE)
+    low, high, found = 0.0, 4.0 / pace.memory, choices
+    for _ in range(12):
+        price = (low + high) / 2
+        trial = _cycles(steps, engine, array.batch, pace, price=price)
+        fits = trial is not None and sum(c.cycles for c in trial) <= most and _meets(goal, clock, array, trial)
+        if fits and trial is not None:
+            low, found = price, trial
+        else:
+            high = price
+    return found
 
 
 def _limit_cycles(goal: Goal, array: Array, key: tuple[float, ...]) -> float | None:

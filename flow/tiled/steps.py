@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from flow.blocks import UnsupportedError
 from flow.fixed import IntArray, Requant
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Add, Conv, Dense, Pool
@@ -25,17 +26,17 @@ KINDS = {CONV: "conv", DEPTHWISE: "depthwise", MAX: "max", SUM: "sum"}
 BITS = 8  # widest activations and weights of the engine
 
 
-class UnsupportedError(ValueError):
-    """A network that the tiled engine cannot compute; names the node."""
-
-
 @dataclass(frozen=True, eq=False)
 class Post:
-    """Output stage: ``requant`` of the sum plus ``bias``; then, with a residual, ``add`` of (value, residual)."""
+    """Output stage: ``requant`` of the sum plus ``bias``; then, with a residual, ``add`` of (value, residual).
+
+    ``minus``: which of the two a difference subtracts.
+    """
 
     bias: IntArray  # per output channel
     requant: Requant
     add: Add | None = None
+    minus: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,7 @@ def _fused(graph: Graph, node: Node, step: Step) -> Step:
     assert isinstance(node.op, Add)
     first = node.inputs.index(step.out)
     op = node.op if first == 0 else replace(node.op, left_shift=node.op.left_shift[::-1])
+    minus = (False, node.op.sign < 0)
     out_bytes = -(-graph.tensors[node.id].quant.bits // 8)
     return replace(
         step,
@@ -232,7 +234,7 @@ def _fused(graph: Graph, node: Node, step: Step) -> Step:
         nodes=(*step.nodes, node.id),
         out=node.id,
         residual=node.inputs[1 - first],
-        post=replace(step.post, add=op),
+        post=replace(step.post, add=op, minus=minus if first == 0 else minus[::-1]),
     )
 
 

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flow.tiled.engine import LINE_WORDS
 from flow.tiled.nest import (
+    DISTANCE,
     START,
     Job,
     Tile,
@@ -19,12 +21,14 @@ from flow.tiled.nest import (
     iteration_cost,
     iterations,
     loaded_words,
+    refill,
     row_tiles,
     weight_words,
 )
 from flow.tiled.steps import Shape
 
 ROOM = 1 << 13  # accumulator words up to which tilings are listed at once; larger engines list their own
+NEVER = 1 << 40  # words that no buffer holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +106,8 @@ def totals(
         extra = fresh.read_bytes - np.broadcast_to(again.read_bytes, slow.shape)[:, 0, 0, 0]
         cycles += blocks * ((slow * count).sum((1, 2, 3)) + first - slow[:, 0, 0, 0])
         moved += blocks * ((data * count).sum((1, 2, 3)) + extra)
-    return cycles, moved
+    few = count.sum((1, 2, 3)) < DISTANCE
+    return cycles + np.where(few, refill(fresh), 0), moved
 
 
 class Choice(NamedTuple):
@@ -130,6 +135,9 @@ def surface(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> 
     deep = job.depth if not job.windowed else -(-max(job.widths) // job.shape.out_bytes * e.granule // e.tn)
     span = cand.rows[:, :, 1].max(1, initial=1) * cand.cols[:, :, 0 if job.gathered else 1].max(1, initial=1)
     inputs = cand.nb * span * deep
+    if job.gathered:
+        lines = cand.rows[:, :, 1].max(1, initial=1) * job.row_words
+        inputs = np.where(lines > LINE_WORDS, NEVER, inputs)
     parts = []
     for mb in [1] if job.windowed else pieces(job.m_tiles):
         cycles, moved = totals(job, cand, mb, bytes_per_cycle, port_bytes)
@@ -140,16 +148,27 @@ def surface(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> 
     return Surface(*(x[order] for x in merged))
 
 
-def best(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> Choice | None:
-    """The tiling of fewest cycles, then of least traffic; None when no tile fits the buffers."""
+def best(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float, price: float = 0.0) -> Choice | None:
+    """The tiling of fewest cycles plus ``price`` times its bytes, then of least traffic; None when none fits."""
     e = job.engine
-    roomy = replace(job, engine=replace(e, acc_depth=max(e.acc_depth, ROOM), in_depth=1 << 20, double_buffer=True))
+    roomy = replace(job, engine=replace(e, acc_depth=max(e.acc_depth, ROOM), in_depth=NEVER - 1, double_buffer=True))
     s = surface(roomy, batch, bytes_per_cycle, port_bytes)
     ok = (s.pixels <= e.acc_depth) & (s.inputs <= e.in_depth)
     if not ok.any():
         return _chunked(job, batch, bytes_per_cycle, port_bytes)
-    k = int(np.argmax(ok))
+    k = int(np.argmax(ok)) if not price else int(np.argmin(np.where(ok, s.cycles + price * s.moved, np.inf)))
     return Choice(Tiling(*(int(v) for v in s.sizes[k])), int(s.cycles[k]), int(s.moved[k]))
+
+
+def measured(job: Job, tiling: Tiling, batch: int, bytes_per_cycle: float, port_bytes: float) -> Choice:
+    """A given tiling and what it costs, by a walk through its iterations."""
+    parts = [(it, cost(job, it)) for it in iterations(job, tiling, batch)]
+    cycles = sum(int(c.slowest(bytes_per_cycle, port_bytes)) for _, c in parts)
+    passes = sum(it.m0 == 0 and it.last for it, _ in parts)
+    if passes < DISTANCE or tiling.chunk:
+        m0 = job.blocks(tiling.mb)[-1][2]
+        cycles += int(refill(next(c for it, c in parts if it.fresh and it.m0 == m0)))
+    return Choice(tiling, cycles, sum(int(c.read_bytes + c.write_bytes) for _, c in parts))
 
 
 def _chunked(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> Choice | None:
@@ -164,9 +183,7 @@ def _chunked(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) ->
         if chunk < 1 or tc > e.acc_depth:
             continue
         tiling = Tiling(1, 1, tc, 1, chunk)
-        parts = [cost(job, it) for it in iterations(job, tiling, batch)]
-        cycles = sum(int(p.slowest(bytes_per_cycle, port_bytes)) for p in parts)
-        return Choice(tiling, cycles, sum(int(p.read_bytes + p.write_bytes) for p in parts))
+        return measured(job, tiling, batch, bytes_per_cycle, port_bytes)
     return None
 
 

@@ -89,7 +89,7 @@ def simulate(folder: Path, images: IntArray, view: dict[str, dict[str, object]],
     with tempfile.TemporaryDirectory() as work:
         inputs, outputs = Path(work) / "in.bin", Path(work) / "out.bin"
         inputs.write_bytes(pack(images, int(str(view["input"]["slot_bits"]))))
-        command = [str(program), str(inputs), str(outputs)]
+        command = [str(program), str(inputs), str(outputs), str(folder.resolve())]  # where its data files lie
         done = subprocess.run(command, capture_output=True, text=True, cwd=work, check=False)
         if done.returncode or not outputs.exists():
             words = (done.stderr or done.stdout).strip().splitlines()

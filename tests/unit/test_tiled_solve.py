@@ -16,6 +16,7 @@ from flow.tiled import Engine, EngineError, Grid, UnsupportedError, lower, nest,
 from flow.tiled.design import rates
 from flow.tiled.engine import resources
 from flow.tiled.layout import jobs
+from flow.tiled.solve import PATIENCE
 from tests.networks import Draft, random_draft, resnet8, sample
 
 GRID = Grid(
@@ -46,7 +47,9 @@ def test_search_counts_what_the_nest_does(graph) -> None:
     for job, batch in itertools.product(jobs(lower(graph), SMALL), (1, 3)):
         choice = tilings.best(job, batch, 8.0, 16.0)
         parts = [nest.cost(job, it) for it in nest.iterations(job, choice.tiling, batch)]
-        assert choice.cycles == sum(int(p.slowest(8.0, 16.0)) for p in parts)
+        passes = parts[-1:] if len(parts) * choice.tiling.mb < nest.DISTANCE * job.m_tiles else []
+        fresh = next(p for p, i in zip(parts, nest.iterations(job, choice.tiling, batch), strict=True) if i.fresh)
+        assert choice.cycles == sum(int(p.slowest(8.0, 16.0)) for p in parts) + (nest.refill(fresh) if passes else 0)
         assert choice.moved == sum(int(p.read_bytes + p.write_bytes) for p in parts)
         assert choice.cycles >= tilings.floor(job, batch, 8.0, 16.0)
         assert choice.moved >= sum(tilings.compulsory(job, batch))
@@ -86,8 +89,10 @@ def test_the_answer_is_the_best_of_the_grid(name: str, objective: str) -> None:
             cycles = sum(c.cycles for c in choices)
             best = min(best, cycles if objective == "latency" else cycles / batch / copies)
     got = found.batch_cycles if objective == "latency" else found.batch_cycles / found.batch / found.copies
-    assert got == best
-    assert found.report().fits and found.bound.gap == 0
+    assert best <= got <= best * (1 + PATIENCE)
+    if objective == "throughput":
+        assert found.bound.interval_cycles == -(-best // 1)
+    assert found.report().fits and found.bound.gap <= PATIENCE
 
 
 def test_limits_and_refusals() -> None:
