@@ -83,7 +83,7 @@ def compile_model(
 def compile_for(
     engine: str, model: ModelProto, place: Place, goal: Goal, clock: float | None = None, batch: int = 1
 ) -> Compiled | project.CompiledTiled | NoFit:
-    """The same for an engine: "stream", "tiled" or "auto" (``project.compile_for``); several boards have stages only."""
+    """The same for an engine: "stream", "tiled" or "auto" (``project.compile_for``); on several boards, stages."""
     if isinstance(place, Board):
         return project.compile_for(engine, model, place, goal, clock)
     if engine == "tiled":
