@@ -17,12 +17,14 @@ from flow.blocks.pareto import Options
 from flow.board import KINDS, Resources
 
 Floats = NDArray[np.float64]
-ROUNDS = 40
+ROUNDS = 40  # of weights, at most
+PATIENCE = 12  # rounds without a nearer boundary
 SLACK = 1e-9  # keeps rounding from proving something false
 
 
 class Stages:
-    """Options of all stages on one board as padded arrays: (stage, option, resource); equal stages share a row."""
+    """Options of all stages on one board as padded arrays, (stage, option, resource), those that fit by ascending time;
+    equal stages share a row and padding takes forever."""
 
     def __init__(self, options: Sequence[Options], budget: Resources, clock_mhz: float) -> None:
         distinct: dict[int, int] = {}
@@ -31,33 +33,33 @@ class Stages:
         most = max(len(opts) for opts in firsts.values())
         limit = np.maximum(np.array(budget.tuple, float), 1e-12)
         self.row = np.array(rows)
-        self.fraction = np.full((len(firsts), most, len(KINDS)), np.inf)
+        self.fraction = np.zeros((len(firsts), most, len(KINDS)))
         self.time_us = np.full((len(firsts), most), np.inf)
         for r, opts in firsts.items():
             table = opts.resources / limit
-            fits = (table <= 1).all(axis=1)
-            self.fraction[r, : len(opts)] = np.where(fits[:, None], table, np.inf)
-            times = opts.cycles / clock_mhz
-            self.time_us[r, : len(opts)] = np.where(fits, times, np.inf)
+            fits = np.flatnonzero((table <= 1).all(axis=1))
+            self.fraction[r, : len(fits)] = table[fits]
+            self.time_us[r, : len(fits)] = opts.cycles[fits] / clock_mhz
 
     def furthest(self, start: int, time_us: float, ends: NDArray[np.int64]) -> int:
         """Last of ``ends`` (boundaries, ascending) that stages from ``start`` may reach; ``start`` where none."""
-        open_options = self.time_us <= time_us
-        usable: NDArray[np.bool_] = np.asarray(open_options.any(axis=1))[self.row[start:]]
+        within = self.time_us <= time_us
+        most = max(1, int(within.sum(axis=1).max()))  # options are sorted by time: the open ones come first
+        table, closed = self.fraction[:, :most], np.where(within[:, :most], 0.0, np.inf)
+        rows, usable = np.arange(len(table)), np.asarray(within.any(axis=1))[self.row[start:]]
         wall = start + (len(usable) if usable.all() else int(np.argmin(usable)))
-        reach = self._within(ends, start, wall)
+        reach, still = self._within(ends, start, wall), 0
         weights = np.full(len(KINDS), 1 / len(KINDS))
         for k in range(ROUNDS):
-            if reach == start:
+            if reach == start or still > PATIENCE:
                 break
-            distinct, place = np.unique(self.row[start:reach], return_inverse=True)
-            table = np.where(open_options[distinct][..., None], self.fraction[distinct], np.inf)
-            cost = _weighted(table, weights)
+            cost = table @ weights + closed
             picks = cost.argmin(axis=1)
-            least = cost[np.arange(len(distinct)), picks][place]
+            least = cost[rows, picks][self.row[start:reach]]
             proved = start + int(np.searchsorted(np.cumsum(least), 1 + SLACK, "right"))
-            reach = min(reach, self._within(ends, start, proved))
-            used = table[np.arange(len(distinct)), picks][place[: reach - start]].sum(axis=0)
+            nearer = min(reach, self._within(ends, start, proved))
+            reach, still = nearer, 0 if nearer < reach else still + 1
+            used = table[rows, picks][self.row[start:reach]].sum(axis=0)
             if reach == start or used.max() <= 1:
                 break
             weights = weights * np.exp((used - 1) * (2.0 / (1 + k / 8)))
@@ -87,9 +89,3 @@ class Stages:
         """Every time that some option takes, ascending."""
         found: Floats = np.unique(self.time_us[np.isfinite(self.time_us)])
         return found
-
-
-def _weighted(table: Floats, weights: Floats) -> Floats:
-    """``table @ weights`` where closed options are infinite whatever the weights."""
-    finite = np.where(np.isfinite(table), table, 0.0) @ weights
-    return np.where(np.isfinite(table[..., 0]), finite, np.inf)
