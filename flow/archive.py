@@ -265,31 +265,34 @@ class Archive:
         """The records of one kind, in order."""
         return [r for r in self.records if r["kind"] == kind]
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add a record, ``{"kind": "trial" | "train" | "tool" | "note" | ..., ...}``; it is on disk when this returns.
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Add records, ``{"kind": "trial" | "train" | "tool" | "note" | ..., ...}``; they are on disk when this
+        returns, several with one wait for the disk.
 
         Raises ArchiveError: not JSON, or not written (disk full, ...); the journal is then as before, and can be
         resumed.
         """
-        if not isinstance(record.get("kind"), str) or record["kind"] == "run":
-            raise ArchiveError(f'record {str(dict(record))[:80]} needs a text "kind" other than "run"')
+        for record in records:
+            if not isinstance(record.get("kind"), str) or record["kind"] == "run":
+                raise ArchiveError(f'record {str(dict(record))[:80]} needs a text "kind" other than "run"')
         path = self.run_dir / JOURNAL
         if self._journal < 0:
             raise ArchiveError(f"{path} is closed")
         with self._turn, plain_errors("write", path):
             count, size = self._end
-            line = _line(count + 1, record, path)
+            lines = [_line(n, record, path) for n, record in enumerate(records, count + 1)]
+            whole = b"".join(lines)
             try:
-                rest = memoryview(line)
+                rest = memoryview(whole)
                 while rest:
                     rest = rest[os.write(self._journal, rest) :]
                 os.fsync(self._journal)
-                self._end = count + 1, size + len(line)
+                self._end = count + len(lines), size + len(whole)
             except BaseException:  # Ctrl-C as well: the number must not be given twice
                 with contextlib.suppress(OSError):  # what stays is a torn last line, which the next open drops
                     os.ftruncate(self._journal, self._end[1])
                 raise
-            self.records.append(_record(count + 1, line[:-1], path))
+            self.records += [_record(n, line[:-1], path) for n, line in enumerate(lines, count + 1)]
 
     def close(self) -> None:
         """Release the lock; harmless twice."""

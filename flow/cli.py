@@ -85,6 +85,7 @@ def search(a: argparse.Namespace) -> Answer:
         precision=a.precision,
         accelerate=config.accelerations(a.accelerate),
         engine=a.engine,
+        generation=a.generation,
     )
     return finished(a, folder, run.start(settings, folder, say))
 

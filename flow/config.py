@@ -45,6 +45,7 @@ class Config:
     precision: str = "auto"
     accelerate: tuple[str, ...] = ACCELERATIONS
     engine: str = "local"
+    generation: int = 24
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
@@ -52,6 +53,7 @@ class Config:
             "time_s": (1, 10**7),
             "front_size": (1, 1000),
             "workers": (1, 512),
+            "generation": (4, 10**5),
         }
         limits |= {"max_utilisation": (0.001, 1), "confidence": (0.5, 0.99), "clock_mhz": (0, 1000), "seed": (0, 2**63)}
         for name, (low, high) in limits.items():

@@ -14,7 +14,7 @@ import numpy as np
 
 from flow import ladder, search, tasks
 from flow.search import pareto
-from flow.study import GENERATION, Candidate, Study
+from flow.study import Candidate, Study
 from flow.workers import Failed, Task, Workers
 
 LIMIT = 0.45  # of the time limit for exploring in all
@@ -28,7 +28,7 @@ def explore(study: Study, pool: Workers) -> None:
         if study.elapsed() > LIMIT * study.config.time_s and study.state.short:
             study.note("time for exploring is used up")
             break
-        numbers = range(start, min(start + GENERATION, study.config.trials))
+        numbers = range(start, min(start + study.config.generation, study.config.trials))
         missing = [n for n in numbers if n not in study.state.candidates]
         try:
             genotypes = study.strategy.ask(len(missing))
@@ -46,10 +46,10 @@ def explore(study: Study, pool: Workers) -> None:
 
 def complete(study: Study) -> int:
     """First number of the generation to work on: all before it are told."""
-    told = len(study.state.candidates)
+    told, size = len(study.state.candidates), study.config.generation
     while told and told - 1 not in study.state.candidates:
         told -= 1
-    return told if told >= study.config.trials else told // GENERATION * GENERATION
+    return told if told >= study.config.trials else told // size * size
 
 
 def estimate(study: Study, pool: Workers, batch: list[Candidate], start: int) -> None:
@@ -102,7 +102,7 @@ def tell(study: Study, batch: list[Candidate]) -> None:
     accuracy = dict(zip(
         (c.number for c in feasible), study.accuracies([c.spec for c in feasible])[0] if feasible else [], strict=True
     ))  # fmt: skip
-    told = []
+    told, records = [], []
     for c in batch:
         record = {
             "kind": "trial",
@@ -115,8 +115,9 @@ def tell(study: Study, batch: list[Candidate]) -> None:
             "trained": c.spec.digest in study.state.short,
             **c.result,
         }
-        study.archive.append(record)
+        records.append(record)
         told.append(study.trial(c, record["accuracy"]))
+    study.archive.append(*records)
     study.strategy.tell(told)
 
 

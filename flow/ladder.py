@@ -23,8 +23,8 @@ from flow.workers import Failed, Task, Workers
 
 SHARE = 0.3  # of the time limit for the quick rungs
 LEAST = 10  # networks trained shortly, whatever the time
-PROMOTED = {"few": 6, "short": 4}  # networks a generation and rung
-HALVED = 2  # short trainings a generation where few steps come first: six glances cost less than one
+FEW, SHORT = 1 / 4, 1 / 6  # of a generation's size: networks that get a few steps, and short training
+HALVED = 1 / 12  # short trainings where few steps come first: six glances cost less than one
 SCORE_S = 120.0
 
 
@@ -33,9 +33,10 @@ def climb(study: Study, pool: Workers, start: int) -> None:
     uses = study.config.accelerate
     if "proxies" in uses:
         score(study, pool)
+    size = study.config.generation
     if "halving" in uses:
-        rung(study, pool, start, "few", PROMOTED["few"])
-    rung(study, pool, start, "short", HALVED if "halving" in uses and study.state.short else PROMOTED["short"])
+        rung(study, pool, start, "few", math.ceil(FEW * size))
+    rung(study, pool, start, "short", math.ceil((HALVED if "halving" in uses and study.state.short else SHORT) * size))
 
 
 def score(study: Study, pool: Workers) -> None:
@@ -81,14 +82,22 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
     work = np.array([c.spec.macs for c in feasible], float)
     fresh = {i for i, c in enumerate(feasible) if c.spec.digest not in behind}
     chosen: list[NetSpec] = []
+    most: dict[int, float] = {}  # gains only shrink as more networks are known: earlier ones are bounds of later ones
     while fresh and len(chosen) < count:
         every = np.array(sorted(fresh))
         # Whatever another one dominates, its work counted too, is worth no more than that one.
         order = every[pareto.nondominated(np.column_stack([hopeful[every], work[every]]))].tolist()
-        gains = pareto.gains(hopeful[order], points[known], study.reference())
-        worth = {i: g / math.sqrt(work[i]) for i, g in zip(order, gains, strict=True)}
-        best = max(order, key=lambda i: (worth[i], float(mean[i]), -feasible[i].number))
-        if worth[best] <= 0 and "bounds" in study.config.accelerate:
+        front = points[known][pareto.nondominated(points[known])]
+        exact: set[int] = set()
+
+        def rank(i: int, most: dict[int, float] = most) -> tuple[float, float, int]:
+            return most.get(i, math.inf) / math.sqrt(work[i]), float(mean[i]), -feasible[i].number
+
+        while (best := max(order, key=rank)) not in exact:
+            asked = [i for i in order if i not in most] or [best]
+            most.update(zip(asked, pareto.gains(hopeful[asked], front, study.reference()).tolist(), strict=True))
+            exact |= set(asked)
+        if most[best] <= 0 and "bounds" in study.config.accelerate:
             break  # even its most optimistic accuracy adds nothing
         chosen.append(feasible[best].spec)
         same = {i for i in fresh if feasible[i].spec.digest == feasible[best].spec.digest}

@@ -29,7 +29,6 @@ from flow.toolchain import vendor
 from flow.workers import Done, Failed, Task, Workers
 
 Say = Callable[[str], None]
-GENERATION = 24  # candidates asked for at once
 
 
 class RunError(ValueError):
@@ -104,7 +103,7 @@ def parts(config: Config) -> Parts:
         clocks_mhz=(clock,),
     )
     found = space.load(config.space, options)
-    own = {"batch": GENERATION} if config.strategy in search.names() else {}
+    own = {"batch": config.generation} if config.strategy in search.names() else {}
     strategy = search.load(config.strategy, TextSpace(found), config.seed, len(OBJECTIVES), **own)
     tool = None if config.platform else vendor.choose(config.toolchain)
     return Parts(board, found, tasks.dataset(config.data, config.data_dir), strategy, tool)
@@ -173,7 +172,7 @@ class Study:
         ended = [self.state.curves[s.digest] for s in after if s.digest in self.state.curves]
         curves = [(e.curve, e.final) for e in ended]
         work = []
-        for s in specs:
+        for s in sorted(specs, key=lambda s: (-s.macs, s.digest)):  # the longest first: no worker is left alone with it
             how = {"recipe": recipe, "share": share}
             if parents and s.digest in parents:
                 how["parent"] = str(self.checkpoint(parents[s.digest], "short"))

@@ -6,8 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, field, fields
-from functools import lru_cache
+from dataclasses import dataclass, field, fields
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -57,6 +57,9 @@ class Layer:
     def per_channel(self) -> bool:
         """True where each output channel has its own weight scale; elsewhere the layer has one (one shift for all)."""
         return self.kind == "conv" and self.groups > 1
+
+
+LAYER_FIELDS = tuple(f.name for f in fields(Layer))
 
 
 def same(kernel: int) -> Pads:
@@ -126,7 +129,7 @@ class NetSpec:
             out.append(rule.get(layer.kind, (layer.activation_bits, not layer.relu)))
         return tuple(out)
 
-    @property
+    @cached_property
     def macs(self) -> int:
         """Multiply-accumulates for one image."""
         return sum(
@@ -135,7 +138,7 @@ class NetSpec:
             if layer.weighted
         )
 
-    @property
+    @cached_property
     def params(self) -> int:
         """Weights and biases."""
         return sum(
@@ -153,7 +156,12 @@ class NetSpec:
 
     def json(self) -> str:
         """One compact line; ``from_json`` reads it back."""
-        layers = [[int(x) if isinstance(x, bool) else x for x in astuple(layer)] for layer in self.layers]
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
+        rows = [[getattr(layer, name) for name in LAYER_FIELDS] for layer in self.layers]
+        layers = [[int(x) if isinstance(x, bool) else x for x in row] for row in rows]
         return json.dumps({"input": self.input_shape, "classes": self.classes, "layers": layers}, separators=(",", ":"))
 
 
@@ -169,9 +177,8 @@ def from_json(text: str) -> NetSpec:
 
 
 def _layer(row: list[object]) -> Layer:
-    names = [f.name for f in fields(Layer)]
-    if not isinstance(row, list) or len(row) != len(names):
-        raise SpecError(f"a layer is a list of {len(names)} values ({', '.join(names)})")
+    if not isinstance(row, list) or len(row) != len(LAYER_FIELDS):
+        raise SpecError(f"a layer is a list of {len(LAYER_FIELDS)} values ({', '.join(LAYER_FIELDS)})")
     kind, inputs, channels, kernel, stride, padding, groups, relu, weight_bits, activation_bits = row
     if not isinstance(inputs, list) or not isinstance(padding, list) or len(padding) != 4:
         raise SpecError("a layer's inputs and padding are lists, the padding of 4")
