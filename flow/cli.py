@@ -58,34 +58,19 @@ def search(a: argparse.Namespace) -> Answer:
 
     weights, activations = config.bits(a.bits)
     folder = Path(a.run) if a.run else new_folder(a.platform or a.board)
+    same: dict[str, Any] = {name: getattr(a, name) for name in config.AS_GIVEN}
+    same |= {name: getattr(a, name) or 0.0 for name in config.UNLIMITED}
     settings = config.Config(
         board=lasting(a.board, ".toml"),
         platform=lasting(a.platform, ".toml"),
         space=lasting(a.space, ".py"),
-        data=a.data,
         data_dir=str(Path(a.data_dir).absolute()) if a.data_dir else "",
         strategy=lasting(a.strategy, ".py"),
-        mode=a.mode,
-        trials=a.trials,
         time_s=config.seconds(a.time),
-        max_latency_ms=a.max_latency_ms or 0.0,
-        min_fps=a.min_fps or 0.0,
-        max_energy_mj=a.max_energy_mj or 0.0,
-        max_utilisation=a.max_utilisation,
-        target=a.target,
-        confidence=a.confidence,
         weight_bits=weights,
         activation_bits=activations,
-        clock_mhz=a.clock_mhz or 0.0,
-        seed=a.seed,
-        workers=a.workers,
-        toolchain=a.toolchain,
-        front_size=a.front_size,
-        device=a.device,
-        precision=a.precision,
         accelerate=config.accelerations(a.accelerate),
-        engine=a.engine,
-        generation=a.generation,
+        **same,
     )
     return finished(a, folder, run.start(settings, folder, say))
 

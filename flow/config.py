@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 ACCELERATIONS = ("bounds", "proxies", "halving", "curves", "inherit")
+UNLIMITED = ("max_latency_ms", "min_fps", "max_energy_mj", "clock_mhz")  # 0 where the command line leaves them out
+AS_GIVEN = ("data", "mode", "trials", "max_utilisation", "target", "confidence", "seed", "workers", "toolchain",
+            "front_size", "device", "precision", "engine", "generation")  # fmt: skip
 OBJECTIVES = ("accuracy", "latency_ms", "utilisation")
 
 
