@@ -225,7 +225,9 @@ def compile_(a: argparse.Namespace) -> Answer:
     result = compiled(a)
     report = explained(a, result)
     project.write({**result.files, **roofline.files(report)}, Path(a.out))
-    emit(a, report.json(), lambda: text.report(report) + f"\nwritten to {a.out}; next: flow csim {a.out}")
+    whose = "" if a.backend == "flow" else f"; the estimate is of our own project, {a.out}/flow"
+    found = {**report.json(), "backend": a.backend}
+    emit(a, found, lambda: text.report(report) + f"\nwritten to {a.out}; next: flow csim {a.out}{whose}")
     return 0
 
 

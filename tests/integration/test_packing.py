@@ -9,9 +9,15 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from flow import blocks, board, codegen, project
 from flow.blocks import mac
+from flow.design import Bound, Design
+from flow.mapping.solve import realise
+from flow.toolchain import gpp
+from tests import networks
 
 PORTS = {"DSP48E2": 27, "DSP48E1": 25}
 
@@ -112,6 +118,29 @@ def test_three_and_four_products_over_all_operands(
 ) -> None:
     pack, cases = exhaust(weights, x, PORTS[device], rows, tmp_path)
     assert cases > (weights[1] - weights[0] + 1) ** rows and pack.packed_bits <= PORTS[device]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("place", ["zcu102", "pynq-z2"])
+def test_packed_layers_in_c_simulation(place: str, native: bool, tmp_path: Path) -> None:
+    """Three and four rows a DSP in whole layers, rows left over at the end."""
+    d = networks.Draft((4, 6, 6))
+    a = d.conv("input", 10, 3, weight_bits=4, bits=4)
+    d.dense(d.conv(a, 14, 3, weight_bits=3, bits=3), 10, weight_bits=4)
+    graph, target, foldings = d.graph(), board.load(place), {}
+    for node in graph.nodes:
+        every = [o.folding for o in blocks.options(graph, node, target)]
+        packed = [f for f in every if f.mult == "packed" and f.pe > 1]
+        foldings[node.id] = max(packed or every, key=lambda f: (f.pe, -f.simd))
+    rows = {f.pe for f in foldings.values() if f.mult == "packed"}
+    assert len(rows) > 1 and any(pe % 3 for pe in rows)
+    bound = Bound(1, "stream", 0.0, False, 0.0)
+    design = Design(graph, target, 200.0, foldings, realise(graph, target, foldings, 64), bound, target.available)
+    project.write(codegen.plan(design).files, tmp_path / "p")
+    x = d.images(12)
+    got = gpp.simulate(tmp_path / "p" / "hls", x, codegen.describe(design), native)
+    assert np.array_equal(got.outputs, graph.evaluate(x)[graph.output])
 
 
 TWIN = """
