@@ -1,0 +1,181 @@
+"""The mapper: proved gaps and seconds on known networks, ResNet-8's throughput, joint evaluations a second, scaling.
+
+``flow bench mapping [gaps] [resnet8] [rate] [scaling]``: all parts without a word. Networks have the published layers and
+random weights (tests/large_networks.py); nothing here needs a compiler's report. Seconds are wall-clock of this machine:
+"cold" with empty caches, "warm" with options and converters remembered, as inside a search; whatever depends on the
+interval is computed anew.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from flow import blocks, estimate, explain, mapping, simulate, space, tiled  # noqa: E402
+from flow import board as boards  # noqa: E402
+from flow.board import Board  # noqa: E402
+from flow.design import Design  # noqa: E402
+from flow.ir.graph import Graph  # noqa: E402
+from flow.mapping import Goal, choose  # noqa: E402
+from flow.space.network import random_graph  # noqa: E402
+from tests import large_networks, networks  # noqa: E402
+
+Row = dict[str, Any]
+BOARDS = ("zcu102", "zc706", "pynq-z2", "u250")
+NETWORKS: dict[str, Callable[[], Graph]] = {
+    "ResNet-8": networks.resnet8,
+    "LeNet-5": networks.lenet,
+    "SqueezeNet": lambda: large_networks.squeezenet().graph(),
+    "MobileNetV2": lambda: large_networks.mobilenet_v2().graph(),
+    "ResNet-18": lambda: large_networks.resnet18().graph(),
+    "Inception-v1": lambda: large_networks.inception_v1().graph(),
+    "DenseNet-121": lambda: large_networks.densenet121().graph(),
+    "VGG-16": lambda: large_networks.vgg16().graph(),
+}
+
+
+def tables(arguments: list[str]) -> Iterator[tuple[str, list[Row]]]:
+    parts = {"gaps": gaps, "resnet8": resnet8, "rate": rate, "scaling": scaling}
+    unknown = [a for a in arguments if a not in parts]
+    if unknown:
+        raise ValueError(f"no part {unknown[0]!r}: {', '.join(parts)}")
+    mapping.solve(networks.lenet(), boards.load("zcu102"))  # kernels compiled
+    for name in arguments or parts:
+        yield from parts[name]()
+
+
+def forget() -> None:
+    """Empty every cache that a search would have filled."""
+    for module in (*blocks.modules(), choose):
+        for value in vars(module).values():
+            if hasattr(value, "cache_clear") and value not in (choose._library, blocks.modules):
+                value.cache_clear()
+    from flow.blocks import pareto
+    from flow.cost import laws
+
+    pareto._library()
+    for value in vars(laws).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    started = time.perf_counter()
+    found = call()
+    return found, time.perf_counter() - started
+
+
+def gaps() -> Iterator[tuple[str, list[Row]]]:
+    for name, make in NETWORKS.items():
+        graph = make()
+        yield f"{name}, {len(graph.nodes)} nodes", [gap(graph, boards.load(b)) for b in BOARDS]
+
+
+def gap(graph: Graph, board: Board) -> Row:
+    """One stage a layer where that fits, else the tiled engine."""
+    forget()
+    graph.derived.clear()
+    found, cold = timed(lambda: mapping.solve(graph, board))
+    found, warm = timed(lambda: mapping.solve(graph, board))
+    kind = "stream"
+    if not isinstance(found, Design):
+        kind, short = "tiled", str(found)
+        found, more = timed(lambda: tiled.solve(graph, board))
+        again, more_warm = timed(lambda: tiled.solve(graph, board))
+        if isinstance(again, mapping.NoFit):
+            return {"board": board.name, "engine": "none", "short": short}
+        cold, warm = cold + more, warm + more_warm
+    interval = round(found.bound.interval_cycles * (1 + found.bound.gap))
+    return {
+        "board": board.name, "engine": kind, "interval": interval, "bound": found.bound.interval_cycles,
+        "gap_percent": round(100 * found.bound.gap, 2), "limit": found.bound.limit,
+        "fps": round(found.clock_mhz * 1e6 / interval, 1), "cold_s": round(cold, 2), "warm_ms": round(1e3 * warm, 1),
+    }  # fmt: skip
+
+
+def resnet8() -> Iterator[tuple[str, list[Row]]]:
+    graph, rows = networks.resnet8(), []
+    for share in (0.8, 1.0):
+        board = boards.load("zcu102")
+        found = mapping.solve(graph, board, Goal(max_utilisation=share), 200.0)
+        assert isinstance(found, Design)
+        report = estimate.estimate(found)
+        seen = simulate.simulate(found.netlist)
+        off = abs((seen.interval_cycles or 0) / report.interval_cycles - 1)
+        late = abs((seen.latency_cycles or 0) / report.latency_cycles - 1)
+        rows.append(
+            {
+                "share_of_board": share, "fps": round(report.fps), "interval": report.interval_cycles,
+                "bound": found.bound.interval_cycles, "gap_percent": round(100 * found.bound.gap, 2),
+                "limit": found.bound.limit, **report.resources.json(), "fits": report.fits,
+                "arithmetic_bound_fps": round(arithmetic_fps(graph, found)),
+                "simulated_interval_off_percent": round(100 * off, 2),
+                "simulated_latency_off_percent": round(100 * late, 2),
+            }
+        )  # fmt: skip
+    yield "ResNet-8, int8, zcu102 at 200 MHz (fpgaConvNet's own estimate: 4,829 fps with 2,393 DSP)", rows
+
+
+def arithmetic_fps(graph: Graph, design: Design) -> float:
+    """Images a second if every multiplier that the budget holds, in DSPs and LUTs, worked every cycle."""
+    cycles = explain.arithmetic(graph, design.board, design.available)
+    return design.clock_mhz * 1e6 / cycles["arithmetic_bound_cycles"]
+
+
+def rate() -> Iterator[tuple[str, list[Row]]]:
+    place, board = space.load("default"), boards.load("zcu102")
+    rng, rows = np.random.default_rng(0), []
+    for label, count in (("first", 300), ("after them", 600)):
+        spent = dict.fromkeys(("genotype and network", "graph with weights", "mapping", "full estimate"), 0.0)
+        found_gaps = []
+        for _ in range(count):
+            candidate, seconds = timed(lambda: place.sample(rng))
+            spec, more = timed(lambda c=candidate: place.network(c, (3, 32, 32), 10))
+            spent["genotype and network"] += seconds + more
+            graph, seconds = timed(lambda s=spec: random_graph(s))
+            spent["graph with weights"] += seconds
+            hardware = place.hardware(candidate)
+            goal = Goal(max_utilisation=min(0.8, hardware.budget))
+            found, seconds = timed(lambda g=graph, h=hardware, o=goal: mapping.solve(g, board, o, h.clock_mhz))
+            spent["mapping"] += seconds
+            if isinstance(found, Design):
+                _, seconds = timed(lambda d=found: estimate.estimate(d))
+                spent["full estimate"] += seconds
+                found_gaps.append(found.bound.gap)
+        whole = sum(spent.values())
+        at = {f"{k} ms": round(1e3 * v / count, 2) for k, v in spent.items()}
+        within = round(100 * float(np.mean(np.array(found_gaps) <= 0.01)))
+        mapped = {"fit": len(found_gaps), "gap within 1 % of them": f"{within} %"}
+        rows.append({"networks": f"{label} {count}", "a second": round(count / whole, 1), **at, **mapped})
+    yield "joint evaluations on one core: new random network, its best hardware, full estimate", rows
+
+
+def chain(layers: int, channels: int = 32) -> Graph:
+    d = networks.Draft((3, 32, 32), seed=layers)
+    x = "input"
+    for k in range(layers - 1):
+        x = d.conv(x, channels if k % 3 else channels // 2, 3 if k % 2 else 1)
+    d.dense(d.global_average(x), 10)
+    return d.graph()
+
+
+def scaling() -> Iterator[tuple[str, list[Row]]]:
+    rows = []
+    board = boards.load("u250")
+    for layers in (10, 30, 100, 300, 1000):
+        rows.append({"layers": layers, **gap(chain(layers), board)})
+    yield "time against layers", rows
+    rows = []
+    for channels in (8, 16, 32, 64, 128, 256):
+        graph = chain(20, channels)
+        choices = sum(len(blocks.options(graph, n, board)) for n in graph.nodes)
+        rows.append({"channels": channels, "foldings": choices, **gap(graph, board)})
+    yield "time against choices, 20 layers", rows
