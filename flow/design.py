@@ -40,7 +40,8 @@ class Option(NamedTuple):
     """A legal folding with its cost: ``cycles`` between images and the resources of the stage's processes.
 
     ``inner``: bits a beat of the stream between its two processes, 0 for a stage of one. A stage takes and gives beats
-    of the folding's ``lanes`` and ``pe`` elements; ``second``: lanes of its second input where they are others, else 0.
+    of the folding's ``lanes`` and ``pe`` elements; ``held``: beats that the inner stream has to hold at least, whatever
+    the interval; ``second``: lanes of its second input where they are others, else 0.
     """
 
     folding: Folding
@@ -48,6 +49,7 @@ class Option(NamedTuple):
     resources: Resources
     inner: int = 0
     second: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -210,13 +212,16 @@ class Design:
     netlist: Netlist
     bound: Bound
     available: Resources  # the share of the board that the design may use
-    digest: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "foldings", MappingProxyType(dict(self.foldings)))
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that the generated code follows from."""
         parts = [self.graph.digest, self.board.name, self.clock_mhz, dict(self.foldings)]
         parts += [(s.name, s.source, s.sink, s.depth, s.storage) for s in self.netlist.streams]
-        object.__setattr__(self, "digest", digest_of(parts))
+        return digest_of(parts)
 
     @property
     def input_quant(self) -> Quant:

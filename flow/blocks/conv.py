@@ -136,6 +136,8 @@ class Head(NamedTuple):
     beat: int
     cycles: int
     cost: Resources
+    ahead: int  # windows that wait behind the unit at least, before what the reader's pipeline moves
+    beats: int  # of a window
 
 
 def heads(la: Layer) -> dict[int, list[Head]]:
@@ -146,13 +148,14 @@ def heads(la: Layer) -> dict[int, list[Head]]:
     for mode in modes:
         for lanes in divisors(la.lanes_of):
             beat_size = lanes * (la.kernel if mode == "parallel" else 1)
-            cycles, cost = 0, Resources()
+            cycles, cost, ahead, beats = 0, Resources(), 0, 0
             if g is not None:
+                ahead, beats = window.least_ahead(g, lanes, mode)
                 cycles = stage_cycles((window.iterations(g, lanes, mode), window.DEPTH[mode]))
                 cost = window.cost(g, lanes, mode, la.x.bits)
             for simd in divisors(beat_size) if mode == "parallel" else [lanes]:
                 if simd >= lanes:
-                    found.setdefault(simd, []).append(Head(mode, lanes, beat_size, cycles, cost))
+                    found.setdefault(simd, []).append(Head(mode, lanes, beat_size, cycles, cost, ahead, beats))
     return found
 
 
@@ -164,6 +167,8 @@ class Feeds(NamedTuple):
     mode: IntArray  # which of MODES
     cycles: IntArray
     inner: IntArray  # bits a beat between window and unit
+    ahead: IntArray  # windows, rounded down, that wait there, and beats of one
+    beats: IntArray
     once: IntArray  # (pairs, resources) of head and feed when every output has its own PE
     again: IntArray  # the same when the vector is used for several output folds
 
@@ -189,6 +194,8 @@ def pairs(la: Layer) -> Feeds:
                 [MODES.index(h.mode) for _, h in found],
                 [h.cycles for _, h in found],
                 [h.beat * la.x.bits if h.mode != "none" else 0 for _, h in found],
+                [h.ahead for _, h in found],
+                [h.beats for _, h in found],
                 *costs,
             )
         )
@@ -234,7 +241,7 @@ def layer_options(la: Layer, ultra: bool) -> Options:
     words = la.groups * np.multiply.outer(la.outputs // pe, la.inputs * la.kernel // feed.simd)
     shape = (len(MULTIPLIERS), len(MEMORIES), len(pe), len(feed.simd))
     cost = np.zeros((*shape, len(Resources._fields)), np.int64)
-    cycles, legal = np.zeros(shape, np.int64), np.ones(shape, bool)
+    cycles, held, legal = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.ones(shape, bool)
     for i, mult in enumerate(MULTIPLIERS):
         for k, (dots, depths) in enumerate(products(la, pe, simd, mult, ultra)):
             if dots is None:
@@ -243,6 +250,7 @@ def layer_options(la: Layer, ultra: bool) -> Options:
             cost[i, :, k] = dots[where] + lanes[k] + fronts[k]
             busy = la.vectors * words[k] + np.maximum(depths[where] - 1, 1)
             cycles[i, :, k] = np.maximum(stage_cycles((0, 1)) - 1 + busy, feed.cycles)
+            held[i, :, k] = np.maximum(feed.ahead - -(-depths[where] // words[k]), 0) * feed.beats
     for j, store in enumerate(stores):
         cost[:, j] += store
     legal[:, MEMORIES.index("bram")] &= words > SHALLOW
@@ -250,7 +258,8 @@ def layer_options(la: Layer, ultra: bool) -> Options:
     m, s, p, f = np.nonzero(legal)
     kind = (feed.mode[f] * len(MULTIPLIERS) + m) * len(MEMORIES) + s
     numbers = np.column_stack([pe[p], feed.simd[f], feed.lanes[f]])
-    return Options(numbers, kind, KINDS, cycles[legal], cost[legal], feed.inner[f], np.zeros_like(kind)).undominated
+    streams = feed.inner[f], np.zeros_like(kind), held[legal]
+    return Options(numbers, kind, KINDS, cycles[legal], cost[legal], *streams).undominated
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:

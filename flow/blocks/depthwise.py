@@ -109,10 +109,12 @@ def layer_options(la: Layer, ultra: bool) -> Options:
                         )
                         extra = window.cost(la.geometry, pe, mode, la.x.bits)
                     beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
+                    busy = iterations(la, f) // la.pixels
+                    held = window.held(la.geometry, pe, mode, depth(la, f), busy) if mode != "none" else 0
                     for memory in STORAGE:
                         cost = unit_cost(la, pe, unroll, beat_bits, mult, memory, ultra) + extra
                         inner = beat_bits if mode != "none" else 0
-                        found.append(Option(f._replace(memory=memory), cycles, cost, inner))
+                        found.append(Option(f._replace(memory=memory), cycles, cost, inner, held=held))
     return undominated(found)
 
 

@@ -29,7 +29,8 @@ class Options(Sequence[Option]):
     """Options of a layer by ascending cycles: a sequence of ``Option`` that is made of arrays.
 
     ``numbers`` (n, 3): PE, SIMD and lanes; ``kind`` (n,): which of ``kinds``, the folding's other fields, sorted;
-    ``cycles`` (n,), ``resources`` (n, 5), ``inner`` (n,) and ``second`` (n,) as in ``Option``.
+    ``cycles`` (n,), ``resources`` (n, 5), ``inner``, ``second`` and ``held`` (n,) as in
+    ``Option``.
     """
 
     numbers: IntArray
@@ -39,6 +40,7 @@ class Options(Sequence[Option]):
     resources: IntArray
     inner: IntArray
     second: IntArray
+    held: IntArray
 
     def __len__(self) -> int:
         return len(self.cycles)
@@ -51,17 +53,12 @@ class Options(Sequence[Option]):
         if isinstance(at, slice):
             return [self[i] for i in range(*at.indices(len(self)))]
         folding = Folding(*self.numbers[at].tolist(), *self.kinds[self.kind[at]])
-        return Option(
-            folding,
-            int(self.cycles[at]),
-            Resources(*self.resources[at].tolist()),
-            int(self.inner[at]),
-            int(self.second[at]),
-        )
+        cost = Resources(*self.resources[at].tolist())
+        return Option(folding, int(self.cycles[at]), cost, *(int(a[at]) for a in (self.inner, self.second, self.held)))
 
     def rows(self, chosen: IntArray) -> Options:
         """Those of the given positions."""
-        columns = (self.numbers, self.kind, self.cycles, self.resources, self.inner, self.second)
+        columns = (self.numbers, self.kind, self.cycles, self.resources, self.inner, self.second, self.held)
         numbers, kind, *others = (a[chosen] for a in columns)
         return Options(numbers, kind, self.kinds, *others)
 
@@ -77,7 +74,7 @@ class Options(Sequence[Option]):
         ordered = self.rows(order)
         label = ordered.numbers[:, 0] << 40 | ordered.numbers[:, 2] << 20 | ordered.second
         label = np.unique(label, return_inverse=True)[1].astype(np.int64)
-        cost = np.column_stack([ordered.cycles, ordered.resources, ordered.inner])
+        cost = np.column_stack([ordered.cycles, ordered.resources, ordered.inner, ordered.held])
         keep = np.zeros(len(self), np.uint8)
         pointers = (a.ctypes.data_as(ctypes.c_void_p) for a in (label, cost, keep))
         _library().flow_undominated(ctypes.c_int64(len(self)), ctypes.c_int64(cost.shape[1]), *pointers)
@@ -102,6 +99,7 @@ def collected(options: Iterable[Option]) -> Options:
         np.array([o.resources for o in found], np.int64).reshape(-1, len(KINDS)),
         np.array([o.inner for o in found], np.int64),
         np.array([o.second for o in found], np.int64),
+        np.array([o.held for o in found], np.int64),
     )
 
 

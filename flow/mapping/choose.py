@@ -9,8 +9,8 @@ Lagrangian duality decides most cases: for weights w >= 0 with sum 1 over resour
 no design uses less than the cheapest one under w, so a value above 1 proves that T is infeasible; and the cheapest
 designs themselves are often feasible. Networks are nearly chains, so dynamic programming over the lanes of the tensors
 alive finds that design (tables that would grow beyond CAP are cut by forgetting lanes, which keeps a bound a bound).
-Multiplicative updates move w towards what is short (Arora, Hazan, Kale 2012). What weights leave undecided, a
-depth-first search does, with the tables of several weights as bounds. All of it is in ``kernel.cpp``.
+Multiplicative updates move w towards what is short (Arora, Hazan, Kale 2012). What weights leave undecided, branch
+and bound does: a stage's options are split in two where the cheapest designs differ most. ``kernel.cpp`` does it all.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from flow.ir.graph import Graph
 Floats = NDArray[np.float64]
 CAP = 4096  # entries of a table
 ROUNDS = 40  # updates of the weights
-NODES = 20_000  # of the depth-first search
+NODES = 100  # of branch and bound
 SOURCE, EDGE_LAST, EDGE_KEEP, JOIN_LAST, JOIN_KEEP, STAGE, DROP, EDGE_FREE, JOIN_FREE = range(9)
 
 
@@ -72,7 +72,15 @@ class Table:
     options: Options
     takes: tuple[tuple[int, ...], ...]  # for each input of two
     gives: tuple[int, ...]
+    streams: frozenset[int]  # inside its stages
     handle: _Handle = field(repr=False)
+
+
+def _inner(options: Options) -> IntArray:
+    """The number of each option's stream between its processes."""
+    codes = options.inner << 32 | np.maximum(options.held, 2)
+    unique, back = np.unique(codes, return_inverse=True)
+    return np.array([_stream(int(c >> 32), int(c & 0xFFFFFFFF)) for c in unique], np.int64)[back]
 
 
 @lru_cache(maxsize=4096)
@@ -85,30 +93,40 @@ def table(options: Options, exclusive: bool = False) -> Table:
     both = first << 32 | np.where(options.second, options.second, first)
     takes, into = np.unique(both, return_inverse=True)
     gives, out_of = np.unique(options.numbers[:, 0], return_inverse=True)
-    arrays = (options.cycles, options.resources, into, out_of, options.inner)
+    arrays = (options.cycles, options.resources, into, out_of, _inner(options))
     columns = [np.ascontiguousarray(a, np.int64) for a in arrays]
     counts = (ctypes.c_int64(n) for n in (len(options), len(takes), len(gives), exclusive))
     handle = _Handle("layer", *counts, *(_pointer(a) for a in columns))
     inputs = tuple((takes >> 32).tolist()), tuple((takes & 0xFFFFFFFF).tolist())
-    return Table(options, inputs, tuple(gives.tolist()), handle)
+    return Table(options, inputs, tuple(gives.tolist()), frozenset(columns[-1].tolist()), handle)
 
 
 @lru_cache(maxsize=4096)
 def _joint(gives: tuple[int, ...], takes: tuple[int, ...], bits: int) -> tuple[_Handle, frozenset[int]]:
-    """What joins beats of ``gives`` lanes to beats of ``takes`` lanes; and the widths of its streams."""
+    """What joins beats of ``gives`` lanes to beats of ``takes`` lanes; and its streams."""
     pairs = [(a, b) for a in gives for b in takes]
     gear = [Resources() if a == b else stream.gearbox_cost(a, b, bits) for a, b in pairs]
-    near, far = [a * bits for a, _ in pairs], [b * bits if a != b else 0 for a, b in pairs]
+    near, far = [_stream(a * bits) for a, _ in pairs], [_stream(b * bits) if a != b else 0 for a, b in pairs]
     arrays = [np.array(x, np.int64) for x in (gear, near, far)]
     counts = ctypes.c_int64(len(gives)), ctypes.c_int64(len(takes))
     return _Handle("joint", *counts, *(_pointer(a) for a in arrays)), frozenset(near + far)
 
 
+_STREAMS: list[tuple[int, ...]] = [()]  # by number: what a stream costs at least
+
+
 @cache
-def _fifo(bits: int) -> tuple[int, ...]:
-    """A stream as shallow as can be: in shift registers, and in block RAM."""
-    block = next(d for d in range(2, 1 << 20) if laws.fifo_in_bram(d, bits))
-    return bits, *laws.fifo(2, bits), *laws.fifo(block, bits)
+def _stream(bits: int, depth: int = 2) -> int:
+    """The number of a stream that is ``depth`` beats deep at least; 0 for none (no bits).
+
+    It goes to shift registers, or to block RAM when it is deep enough or made so.
+    """
+    if not bits:
+        return 0
+    shallow = next(d for d in range(2, 1 << 20) if laws.fifo_in_bram(d, bits))
+    costs = *laws.fifo(depth, bits, storage="srl"), *laws.fifo(max(depth, shallow), bits)
+    _STREAMS.append((len(_STREAMS), *costs))
+    return len(_STREAMS) - 1
 
 
 @lru_cache(maxsize=1024)
@@ -200,9 +218,9 @@ class Problem:
         )
         return None if found < 0 else int(found)
 
-    def proves(self, interval: int, budget: Floats, weights: Floats) -> bool:
+    def proves(self, interval: int, budget: Floats, weights: Floats, nodes: int = NODES) -> bool:
         """Whether no design of at most ``interval`` can fit."""
-        return self.fit(interval, budget, weights, handle=self.relaxed)[0] == 0
+        return self.fit(interval, budget, weights, nodes, self.relaxed)[0] == 0
 
     def fit(
         self, interval: int, budget: Floats, weights: Floats, nodes: int = NODES, handle: _Handle | None = None
@@ -277,14 +295,14 @@ def problem(graph: Graph, board: Board) -> Problem:
 
 
 def _forks(graph: Graph, names: list[str], stages: list[Table], reads: Counter[str]) -> list[tuple[int, ...]]:
-    """For each stage and width it gives: cost of the forks behind it, their streams, bits of a beat."""
+    """For each stage and width it gives: cost of the forks behind it, how many streams, which."""
     rows: list[tuple[int, ...]] = []
     for name, t in zip(names, stages, strict=True):
         more = max(0, reads[name] - 1)
         bits = graph.tensors[name].quant.bits if name else 0
         for lanes in t.gives:
             cost = (control(1) + laws.register(lanes * bits)).times(more) if more else Resources()
-            rows.append((*cost, more, lanes * bits if more else 0))
+            rows.append((*cost, more, _stream(lanes * bits) if more else 0))
     return rows
 
 
@@ -292,9 +310,9 @@ def _problem(
     stages: list[Table], ends: tuple[Table, Table], forks: list[tuple[int, ...]],
     joints: list[tuple[_Handle, frozenset[int]]], pairs: list[tuple[int, int]], program: _Program,
 ) -> Problem:  # fmt: skip
-    widths = {row[-1] for row in forks} | {w for _, found in joints for w in found}
-    widths |= {w for t in stages for w in _inner(t.options)}
-    fifos = [_fifo(w) for w in sorted(widths - {0})]
+    used = {row[-1] for row in forks} | {n for _, found in joints for n in found}
+    used.update(*(t.streams for t in (*stages, *ends)))
+    fifos = [_STREAMS[n] for n in sorted(used - {0})]
     arrays = [np.array(x, np.int64) for x in (forks, pairs, program.steps, fifos, control(2))]
     n = [ctypes.c_int64(len(x)) for x in (stages, joints, program.steps, fifos)]
     p = [_pointer(a) for a in arrays]
@@ -306,11 +324,6 @@ def _problem(
 
     parts = tuple(h for h, _ in joints) + tuple(t.handle for t in (*stages, *ends))
     return Problem(tuple(stages), made(stages), made([ends[0], *stages[1:-1], ends[1]]), parts)
-
-
-@lru_cache(maxsize=4096)
-def _inner(options: Options) -> frozenset[int]:
-    return frozenset(np.unique(options.inner).tolist())
 
 
 def limits(budget: Resources, reserve: Floats | IntArray | None = None) -> Floats:

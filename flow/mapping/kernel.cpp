@@ -1,8 +1,7 @@
 // One option a stage, with what joins the stages, within a budget (flow/mapping/choose.py states the problem).
 //
 // A cost has five kinds. Given a weight for each, the cheapest design is found by dynamic programming over the lanes of
-// the tensors that are alive: a table has one axis a tensor, `program` says how it grows and shrinks. The same tables
-// bound what is left to choose in a depth-first search.
+// the tensors that are alive: a table has one axis a tensor, `program` says how it grows and shrinks.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -35,18 +34,18 @@ struct Layer {
     int ins, outs;
     std::vector<i64> cycles, expiry;
     std::vector<Cost> cost;
-    std::vector<int> inner, label; // inner: bits a beat of the stage's own stream; label: in * outs + out
+    std::vector<int> inner, label; // inner: the stage's own stream, by number, 0 for none; label: in * outs + out
 };
 
 // What joins a tensor's producer to a reader: a stream, or two with a converter between them.
 struct Joint {
     int to;
     std::vector<Cost> gear;
-    std::vector<int> near, far; // bits a beat; far 0: no converter
+    std::vector<int> near, far; // streams by number; far 0: no converter
 };
 
 struct Fifo {
-    int bits;
+    int number;
     Cost small, block; // in shift registers, in block RAM, as shallow as can be
 };
 
@@ -59,12 +58,12 @@ struct Step {
 struct Problem {
     std::vector<const Layer *> stages;
     std::vector<std::vector<Cost> > forks; // per stage and output label
-    std::vector<std::vector<std::pair<int, int> > > fork_fifos; // how many streams of how many bits
+    std::vector<std::vector<std::pair<int, int> > > fork_fifos; // how many streams of which number
     std::vector<const Joint *> joints;
     std::vector<std::pair<int, int> > ends; // of each joint: stage that gives, stage that takes
     std::vector<Step> steps;
     std::vector<Fifo> fifos;
-    std::vector<int> fifo_at; // bits -> index
+    std::vector<int> fifo_at; // number -> index
     Cost fixed;
     Problem() : fixed() {}
 };
@@ -168,16 +167,17 @@ class Solver {
     const double *budget() const { return budget_; }
     const double *scale() const { return scale_; }
     const std::vector<std::vector<int> > &active() const { return active_; }
+    void allow(int stage, const std::vector<int> &options) { active_[stage] = options; }
     const Problem &problem() const { return p_; }
 
   private:
-    int at(int bits) const { return p_.fifo_at[bits]; }
+    int at(int number) const { return p_.fifo_at[number]; }
     double fifo(const Fifo &f, const double *w) const {
         const bool block = f.block.within(budget_);
         return std::min(f.small.dot(w), block ? f.block.dot(w) : NEVER);
     }
-    void add_fifo(Cost &total, int bits, const double *w, int count = 1) const {
-        const Fifo &f = p_.fifos[at(bits)];
+    void add_fifo(Cost &total, int number, const double *w, int count = 1) const {
+        const Fifo &f = p_.fifos[at(number)];
         add(total, f.block.within(budget_) && f.block.dot(w) < f.small.dot(w) ? f.block : f.small, count);
     }
     static void add(Cost &a, const Cost &b, double n = 1) {
@@ -300,111 +300,21 @@ class Solver {
     std::vector<std::vector<int> > active_;
 };
 
-// Depth-first search through the steps backwards; a branch ends where some weights prove that it cannot fit.
-class Search {
-  public:
-    Search(const Solver &s, const double *shares, int count, i64 nodes) : s_(s), nodes_(nodes), priced_(count) {
-        for (int k = 0; k < count; ++k) s.price(shares + k * KINDS, priced_[k]);
-        picks_.resize(s.problem().stages.size());
-    }
-    // 1: picks hold a design that no weights exclude; 0: there is none; -1: out of nodes.
-    int run(int *picks) {
-        const Table &end = priced_[0].table.back();
-        std::vector<double> acc(priced_.size(), 0.0);
-        int found = 0;
-        for (size_t i = 0; i < end.size() && found == 0; ++i) found = visit(s_.problem().steps.size(), i, acc);
-        if (found == 1) std::copy(picks_.begin(), picks_.end(), picks);
-        return found;
-    }
-
-  private:
-    struct Branch {
-        double bound;
-        size_t from;
-        int option, pick;
-        bool operator<(const Branch &other) const { return bound < other.bound; }
-    };
-    double bound(size_t steps, size_t i, const std::vector<double> &acc) const {
-        double most = 0;
-        for (size_t k = 0; k < priced_.size(); ++k) most = std::max(most, acc[k] + (steps ? priced_[k].table[steps - 1][i] : 0));
-        return most;
-    }
-    int visit(size_t steps, size_t n, const std::vector<double> &acc) {
-        if (bound(steps, n, acc) > 1 + CLOSE) return 0;
-        if (steps == 0) return 1;
-        if (nodes_-- <= 0) return -1;
-        const size_t s = steps - 1;
-        const Step &t = s_.problem().steps[s];
-        const size_t A = t.axis, I = t.inner, B = t.last;
-        std::vector<Branch> next;
-        std::vector<double> cost(priced_.size());
-        switch (t.op) {
-        case SOURCE: case STAGE: {
-            const Layer &layer = *s_.problem().stages[t.what];
-            const std::vector<int> &active = s_.active()[t.what];
-            for (size_t i = 0; i < active.size(); ++i) {
-                const int l = layer.label[active[i]];
-                if (size_t(l % layer.outs) != n % B) continue;
-                const size_t from = t.op == STAGE ? n / B * A + l / layer.outs : 0;
-                for (size_t k = 0; k < cost.size(); ++k) cost[k] = acc[k] + priced_[k].option[t.what][i];
-                push(next, s, from, int(i), active[i], cost);
-            }
-            break;
-        }
-        case EDGE_LAST: case JOIN_LAST: {
-            const size_t b = n % B, i = n / B % I, o = n / B / I;
-            for (size_t a = 0; a < A; ++a) {
-                const size_t k = (o * A + a) * I + i;
-                for (size_t q = 0; q < cost.size(); ++q) cost[q] = acc[q] + priced_[q].joint[t.what][a * B + b];
-                push(next, s, t.op == EDGE_LAST ? k : k * B + b, int(a * B + b), -1, cost);
-            }
-            break;
-        }
-        case EDGE_KEEP: case JOIN_KEEP: {
-            const size_t e = n / B / I % A * B + n % B;
-            for (size_t q = 0; q < cost.size(); ++q) cost[q] = acc[q] + priced_[q].joint[t.what][e];
-            push(next, s, t.op == EDGE_KEEP ? n / B : n, int(e), -1, cost);
-            break;
-        }
-        case DROP:
-            for (size_t a = 0; a < A; ++a) push(next, s, (n / I * A + a) * I + n % I, -1, -1, acc);
-            break;
-        default:
-            for (size_t q = 0; q < cost.size(); ++q) cost[q] = acc[q] + priced_[q].free[t.what][n % B];
-            push(next, s, t.op == EDGE_FREE ? n / B : n, -2, -1, cost);
-        }
-        std::sort(next.begin(), next.end());
-        for (const Branch &b : next) {
-            std::vector<double> sum(acc);
-            if (t.op == SOURCE || t.op == STAGE) {
-                for (size_t k = 0; k < sum.size(); ++k) sum[k] += priced_[k].option[t.what][b.option];
-                picks_[t.what] = b.pick;
-            } else if (b.option >= 0) {
-                for (size_t k = 0; k < sum.size(); ++k) sum[k] += priced_[k].joint[t.what][b.option];
-            } else if (b.option == -2) {
-                for (size_t k = 0; k < sum.size(); ++k) sum[k] += priced_[k].free[t.what][n % B];
-            }
-            const int found = visit(s, b.from, sum);
-            if (found) return found;
-        }
-        return 0;
-    }
-    void push(std::vector<Branch> &next, size_t s, size_t from, int option, int pick, const std::vector<double> &acc) const {
-        const Branch b = {bound(s, from, acc), from, option, pick};
-        if (b.bound <= 1 + CLOSE) next.push_back(b);
-    }
-
-    const Solver &s_;
-    i64 nodes_;
-    std::vector<Priced> priced_;
-    std::vector<int> picks_;
+// A stage and a kind in whose cost the designs of different weights differ most: allowing less than `middle` on one side
+// and more on the other leaves their mixture, which weights cannot tell from a design, on neither.
+struct Split {
+    int stage, kind;
+    double middle, spread;
 };
 
-// Moves weights towards what is short. 1: picks fit as far as costs are known here; 0: proved that nothing fits; -1: neither.
-int balance(const Solver &s, int rounds, double *share, int *picks, double *kept, int keep, int *kept_count) {
+// Moves weights towards what is short. 1: picks fit as far as costs are known here; 0: proved that nothing fits; -1: neither,
+// and `split` says what to decide next (stage -1: nothing).
+int balance(const Solver &s, int rounds, double *share, int *picks, Split *split) {
     if (s.empty()) return 0;
+    const Problem &p = s.problem();
+    const size_t stages = p.stages.size();
+    std::vector<Cost> low(stages), high(stages);
     Priced v;
-    double highest = 0;
     for (int k = 0; k < rounds; ++k) {
         s.price(share, v);
         if (v.value > 1 + CLOSE) return 0;
@@ -413,10 +323,12 @@ int balance(const Solver &s, int rounds, double *share, int *picks, double *kept
         double over = 0, sum = 0, norm = 0;
         for (int r = 0; r < KINDS; ++r) over = std::max(over, total.of[r] * s.scale()[r] - (s.budget()[r] <= 0 ? 0 : 1));
         if (over <= 0) return 1;
-        if (kept && v.value > highest) { // the weights that prove most so far
-            highest = v.value;
-            const int slot = *kept_count < keep ? (*kept_count)++ : keep - 1;
-            std::copy(share, share + KINDS, kept + slot * KINDS);
+        for (size_t i = 0; split && i < stages; ++i) {
+            const Cost &c = p.stages[i]->cost[picks[i]];
+            for (int r = 0; r < KINDS; ++r) {
+                low[i].of[r] = k <= rounds / 3 ? c.of[r] : std::min(low[i].of[r], c.of[r]);
+                high[i].of[r] = k <= rounds / 3 ? c.of[r] : std::max(high[i].of[r], c.of[r]);
+            }
         }
         for (int r = 0; r < KINDS; ++r) norm = std::max(norm, std::fabs(total.of[r] * s.scale()[r] - 1));
         const double step = std::min(2.0, 1.5 / norm) / (1 + k / 6.0);
@@ -426,7 +338,44 @@ int balance(const Solver &s, int rounds, double *share, int *picks, double *kept
         for (int r = 0; r < KINDS; ++r) sum += share[r];
         for (int r = 0; r < KINDS; ++r) share[r] /= sum;
     }
+    if (split) {
+        const Split none = {-1, 0, 0, 0};
+        *split = none;
+        for (size_t i = 0; i < stages; ++i)
+            for (int r = 0; r < KINDS; ++r) {
+                const double spread = (high[i].of[r] - low[i].of[r]) * s.scale()[r] * (share[r] + 0.01);
+                if (spread > split->spread) {
+                    const Split found = {int(i), r, (high[i].of[r] + low[i].of[r]) / 2, spread};
+                    *split = found;
+                }
+            }
+    }
     return -1;
+}
+
+// Branch and bound: what weights leave open is split in two until they decide. As balance.
+int branch(Solver &s, int rounds, double *share, int *picks, i64 &nodes) {
+    Split split = {-1, 0, 0, 0};
+    const int found = balance(s, rounds, share, picks, &split);
+    if (found >= 0) return found;
+    if (nodes <= 0 || split.stage < 0) return -1;
+    bool open = false;
+    const std::vector<int> whole = s.active()[split.stage];
+    for (int side = 0; side < 2; ++side) {
+        --nodes;
+        std::vector<int> part;
+        for (int o : whole)
+            if ((s.problem().stages[split.stage]->cost[o].of[split.kind] <= split.middle) == (side == 0)) part.push_back(o);
+        s.allow(split.stage, part);
+        double w[KINDS];
+        std::copy(share, share + KINDS, w);
+        const int inside = branch(s, 18, w, picks, nodes);
+        if (inside == 1) std::copy(w, w + KINDS, share);
+        s.allow(split.stage, whole);
+        if (inside == 1) return 1;
+        open |= inside < 0;
+    }
+    return open ? -1 : 0;
 }
 
 i64 next_candidate(const Problem &p, i64 interval) {
@@ -459,7 +408,7 @@ void *flow_map_layer(int64_t n, int64_t ins, int64_t outs, int64_t exclusive, co
     for (const std::vector<int> &group : groups)
         for (int a : group)
             for (int b : group)
-                if (layer->cycles[b] > layer->cycles[a] && layer->cycles[b] < layer->expiry[a] && layer->inner[b] <= layer->inner[a] &&
+                if (layer->cycles[b] > layer->cycles[a] && layer->cycles[b] < layer->expiry[a] && layer->inner[b] == layer->inner[a] &&
                     layer->cost[b].within(layer->cost[a].of))
                     layer->expiry[a] = layer->cycles[b];
     if (exclusive)
@@ -483,8 +432,8 @@ void *flow_map_joint(int64_t from, int64_t to, const int64_t *gear, const int64_
 }
 void flow_map_joint_free(void *joint) { delete static_cast<Joint *>(joint); }
 
-// layers, joints: handles. forks: per stage and output label, one stage after another: 5 of cost, streams, their bits.
-// fifos: bits, 5 of cost in shift registers, 5 in block RAM. steps: 6 each.
+// layers, joints: handles. forks: per stage and output label, one stage after another: 5 of cost, streams, their number.
+// fifos: number, 5 of cost in shift registers, 5 in block RAM. steps: 6 each.
 void *flow_map_problem(int64_t stages, void *const *layers, const int64_t *forks, int64_t joints, void *const *joint,
                        const int64_t *ends, int64_t steps,                       const int64_t *step, int64_t fifos, const int64_t *fifo, const int64_t *fixed) {
     Problem *p = new Problem();
@@ -510,10 +459,10 @@ void *flow_map_problem(int64_t stages, void *const *layers, const int64_t *forks
     }
     for (i64 f = 0; f < fifos; ++f, fifo += 11) {
         Fifo x;
-        x.bits = int(fifo[0]);
+        x.number = int(fifo[0]);
         for (int k = 0; k < KINDS; ++k) x.small.of[k] = double(fifo[1 + k]), x.block.of[k] = double(fifo[6 + k]);
-        if (int(p->fifo_at.size()) <= x.bits) p->fifo_at.resize(x.bits + 1, -1);
-        p->fifo_at[x.bits] = int(f);
+        if (int(p->fifo_at.size()) <= x.number) p->fifo_at.resize(x.number + 1, -1);
+        p->fifo_at[x.number] = int(f);
         p->fifos.push_back(x);
     }
     for (int k = 0; k < KINDS; ++k) p->fixed.of[k] = double(fixed[k]);
@@ -534,13 +483,13 @@ int64_t flow_map_floor(void *problem, int64_t low, const double *budget, int rou
     }
     double w[KINDS];
     std::copy(share, share + KINDS, w);
-    if (balance(Solver(p, high, budget), rounds, w, picks.data(), nullptr, 0, nullptr) == 0) return -1;
+    if (balance(Solver(p, high, budget), rounds, w, picks.data(), nullptr) == 0) return -1;
     while (low < high) {
         // Cycles spread over orders of magnitude: halve the ratio.
         i64 mid = i64(std::sqrt(double(low) * double(high)));
         mid = std::min(std::max(mid, low), high - 1);
         std::copy(share, share + KINDS, w);
-        if (balance(Solver(p, mid, budget), rounds, w, picks.data(), nullptr, 0, nullptr) == 0) {
+        if (balance(Solver(p, mid, budget), rounds, w, picks.data(), nullptr) == 0) {
             std::copy(w, w + KINDS, share);
             low = next_candidate(p, mid + 1);
         } else {
@@ -555,16 +504,10 @@ int64_t flow_map_floor(void *problem, int64_t low, const double *budget, int rou
 
 // A design of at most `interval`: 1 and its picks, 0 when none is possible, -1 when neither was found out.
 int flow_map_fit(void *problem, int64_t interval, const double *budget, int rounds, int64_t nodes, double *share, int *picks) {
-    const int KEEP = 3;
-    const Problem &p = *static_cast<const Problem *>(problem);
-    const Solver s(p, interval, budget);
-    double kept[(KEEP + KINDS) * KINDS] = {};
-    int count = 0;
-    const int found = balance(s, rounds, share, picks, kept, KEEP, &count);
-    if (found >= 0 || nodes <= 0) return found;
-    if (count) std::copy(kept + (count - 1) * KINDS, kept + count * KINDS, share);
-    for (int k = 0; k < KINDS; ++k) if (s.budget()[k] > 0) kept[(count++) * KINDS + k] = 1.0;
-    return Search(s, kept, count, nodes).run(picks);
+    Solver s(*static_cast<const Problem *>(problem), interval, budget);
+    if (nodes <= 0) return balance(s, rounds, share, picks, nullptr);
+    i64 left = nodes;
+    return branch(s, rounds, share, picks, left);
 }
 
 // The design of least weighted cost: its picks, and whether it fits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,8 +19,10 @@ from flow.ir.graph import Graph
 from flow.mapping import choose, fifos
 from flow.mapping.choose import Floats, Problem
 
-TRIES = 40  # intervals tried above the bound before the search turns to bisection
-GROWTH = 0.0005  # of the first step from interval to interval; it doubles
+TRIES = 14  # intervals tried above the bound, in growing steps
+GROWTH = 0.001  # of the first step from interval to interval; it doubles
+BISECTIONS, SEARCHES = 6, 5
+GOOD_GAP = 0.01  # a design this close to its bound is good enough
 CORRECTIONS = 3  # designs realised at an interval, each with what the one before lacked set aside
 LIMITS = {"lut": "lut", "ff": "ff", "dsp": "dsp", "bram18": "memory", "uram": "memory"}
 
@@ -114,28 +117,36 @@ class Task:
         self.reserve = np.maximum(self.reserve, np.array(used) - counted)
         return None
 
-    def at(self, interval: int) -> Found | None:
-        """A design of at most ``interval``; the one of least area where that fits. May prove that there is none."""
+    def at(self, interval: int, nodes: int = 0) -> Found | None:
+        """A design of at most ``interval``; the one of least area where that fits. ``nodes``: of branch and bound."""
         self.reserve *= 0.5  # deeper FIFOs of other designs say little about this one's
         for _ in range(CORRECTIONS):
-            even = choose.even()
-            picks = self.problem.cheapest(interval, self.limits(), even)
+            weights = choose.even()
+            picks = self.problem.cheapest(interval, self.limits(), weights)
             if picks is None:
-                state, picks = self.problem.fit(interval, self.limits(), self.weights)
+                state, picks = self.problem.fit(interval, self.limits(), self.weights, nodes)
                 if state != 1:
-                    self._prove(interval)
                     return None
-                even = self.weights
-            found = self.fitting(picks, interval, even)
+                weights = self.weights
+            found = self.fitting(picks, interval, weights)
             if found is not None:
                 return found
         return None
 
-    def _prove(self, interval: int) -> None:
-        """Raise the bound if that many cycles are provably too few."""
-        if interval == self.bound and self.problem.proves(interval, self.limits(0), self.weights):
-            self.bound = self.problem.next(interval + 1)
-            self.limit = LIMITS[KINDS[int(np.argmax(self.weights))]]
+    def prove(self, interval: int, nodes: int) -> bool:
+        """Raise the bound above ``interval`` if that many cycles are provably too few."""
+        if self.bound is None or interval < self.bound:
+            return False
+        if not self.problem.proves(interval, self.limits(0), self.weights, nodes):
+            return False
+        self.bound = self.problem.next(interval + 1)
+        self.limit = LIMITS[KINDS[int(np.argmax(self.weights))]]
+        return True
+
+    @property
+    def nodes(self) -> int:
+        """Of a search that takes some hundredths of a second, whatever the network's size."""
+        return max(10, min(200, 3_000 // len(self.problem.tables)))
 
     def design(self, found: Found, started: float) -> Design:
         foldings = dict(zip((n.id for n in self.graph.nodes), self._foldings(found.picks), strict=True))
@@ -173,38 +184,59 @@ def impossible(task: Task) -> NoFit | None:
 
 
 def fastest(task: Task) -> Found | None:
-    """Smallest interval: upwards from the bound in growing steps, then back by bisection."""
-    interval, growth, failed = task.bound, GROWTH, 0
-    found: Found | None = None
+    """Smallest interval: upwards from the bound in growing steps until something fits, then back by bisection."""
+    assert task.bound is not None
+    top = max(int(t.options.cycles[-1]) for t in task.problem.tables)
+    interval, growth, failed = task.bound, GROWTH, task.bound - 1
+    found = task.at(interval) or task.at(interval, task.nodes)
     for _ in range(TRIES):
-        if interval is None:
-            break
-        found = task.at(interval)
-        if found is not None:
+        if found is not None or interval >= top:
             break
         failed = interval
-        if task.bound is not None and task.bound > interval:
-            interval = task.bound
-            continue
-        interval = task.problem.next(max(interval + 1, int(interval * (1 + growth))))
+        interval = task.problem.next(max(interval + 1, int(interval * (1 + growth)))) or top
         growth *= 2
+        found = task.at(interval)
     if found is None:
-        top = max(int(t.options.cycles[-1]) for t in task.problem.tables)
-        found = task.at(top) if failed < top else None
-    return None if found is None else _closer(task, found, failed)
+        found = task.at(top, task.nodes)
+    return None if found is None else _searched(task, _closer(task, found, failed))
 
 
 def _closer(task: Task, found: Found, failed: int) -> Found:
     """Bisect between an interval where no design was found and one where one was."""
-    while (low := task.problem.next(failed + 1)) is not None and low < found.interval:
+    for _ in range(BISECTIONS):
+        low = task.problem.next(failed + 1)
+        if low is None or low >= found.interval or found.interval <= failed * (1 + GOOD_GAP):
+            break
         mid = task.problem.next(max(low, (failed + found.interval) // 2))
-        if mid is None or mid >= found.interval:
-            mid = low
+        mid = low if mid is None or mid >= found.interval else mid
         better = task.at(mid)
         if better is not None and better.interval < found.interval:
             found = better
         else:
             failed = max(failed, mid)
+    return found
+
+
+def _searched(task: Task, found: Found) -> Found:
+    """Close what gap is left from both sides, by search."""
+    assert task.bound is not None
+    failed = task.bound - 1
+    for _ in range(SEARCHES):
+        if found.interval <= task.bound * (1 + GOOD_GAP):
+            break
+        low = max(task.bound, task.problem.next(failed + 1) or task.bound)
+        if low >= found.interval:
+            break
+        mid = task.problem.next(max(low, int(math.sqrt(low * found.interval))))
+        mid = low if mid is None or mid >= found.interval else mid
+        if task.prove(mid, task.nodes):
+            failed = mid
+            continue
+        better = task.at(mid, task.nodes)
+        if better is not None and better.interval < found.interval:
+            found = better
+        else:
+            failed = mid
     return found
 
 
@@ -249,7 +281,7 @@ def smallest(task: Task) -> Found | None:
     top = max(int(t.options.cycles[-1]) for t in task.problem.tables)
     if goal.min_fps:
         top = min(top, int(clock * 1e6 / goal.min_fps))
-    found = task.at(top)
+    found = task.at(top, task.nodes)
     if found is None or goal.max_latency_ms is None:
         return found or fastest(task)
     low, high = task.bound or top, top
