@@ -1,7 +1,7 @@
 """The mapper: proved gaps and seconds on known networks, ResNet-8's throughput, joint evaluations a second, scaling.
 
 ``flow bench mapping [gaps] [resnet8] [rate] [scaling]``: all parts without a word. Networks have the published layers
-and random weights (tests/large_networks.py); nothing here needs a tool's report. Seconds are wall-clock of this machine:
+and random weights (tests/large_networks.py); nothing here needs a tool's report. Seconds are this machine's wall-clock:
 "cold" with empty caches, "warm" with options and converters remembered, as inside a search; whatever depends on the
 interval is computed anew.
 """
