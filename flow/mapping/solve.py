@@ -107,10 +107,8 @@ class Task:
     def fitting(self, picks: Sequence[int], interval: int, weights: Floats) -> Found | None:
         """Realised picks if they fit; if not, what they took beyond what was counted is set aside."""
         found = self.realise(picks)
+        found = replace(found, netlist=fitted(found.netlist, self.budget))
         used = cost.resources(found.netlist)
-        if excess(used, self.budget):
-            found = replace(found, netlist=fifos.allocate(found.netlist, used, self.budget))
-            used = cost.resources(found.netlist)
         if not excess(used, self.budget):
             return found
         counted = self.problem.cost(interval, self.limits(0), weights, picks)
@@ -336,6 +334,12 @@ def realise(
     """Netlist with FIFO depths that keep its interval."""
     net = elaborate.netlist(graph, foldings, board, interval, ends)
     return net.with_depths(timing.depths(net))
+
+
+def fitted(netlist: Netlist, budget: Resources) -> Netlist:
+    """The netlist with its FIFOs where there is room for them."""
+    used = cost.resources(netlist)
+    return fifos.allocate(netlist, used, budget) if excess(used, budget) else netlist
 
 
 def rebuild(graph: Graph, board: Board, view: Mapping[str, Any], foldings: dict[str, Folding]) -> Design:
