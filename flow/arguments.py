@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from flow import __version__
+from flow.modes import MODES
 
 
-def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.ArgumentParser:
-    """The whole command line; ``commands`` gives the function of each command's name."""
+def parser(
+    commands: Mapping[str, Callable[[argparse.Namespace], int]], defaults: Mapping[str, Any] = MappingProxyType({})
+) -> argparse.ArgumentParser:
+    """The whole command line; ``commands`` gives the function of each command's name, ``defaults`` those of
+    ``search`` that differ (a system's)."""
     top = argparse.ArgumentParser(prog="flow", description="Search networks and FPGA accelerators together.")
     top.add_argument("--version", action="version", version=f"coexplore {__version__}")
     groups = top.add_subparsers(title="commands", metavar="COMMAND")
@@ -21,7 +27,9 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
         p.add_argument("--json", action="store_true", help="JSON on standard output")
         return p
 
-    _search_arguments(command("search", "search (network, accelerator) pairs for a board"))
+    p = command("search", "search (network, accelerator) pairs for a board")
+    _search_arguments(p)
+    p.set_defaults(**defaults)
     _train_arguments(command("train", "train one network with quantisation and write its ONNX"))
     p = command("resume", "go on with an interrupted search")
     p.add_argument("folder", metavar="RUN")
@@ -63,6 +71,8 @@ def parser(commands: Mapping[str, Callable[[argparse.Namespace], int]]) -> argpa
     p.add_argument("reports", nargs="+", metavar="REPORT")
     p = command("calibrate", "the estimator against reports: rows, modules, projects")
     p.add_argument("paths", nargs="+", metavar="REPORT|DIR")
+    p = command("systems", "published systems that search can run as: flow search --system NAME")
+    p.add_argument("--markdown", action="store_true", help="docs/systems.md")
     p = command("bench", "run a benchmark and print its tables")
     p.add_argument("name", nargs="?", metavar="NAME", help="which; lists them without")
     p.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the benchmark's own arguments")
@@ -87,6 +97,7 @@ def above_zero(text: str) -> float:
 
 
 def _search_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--system", metavar="NAME", help="begin with the settings of a published system (flow systems)")
     p.add_argument("--board", default="zcu102", help="name or TOML file")
     p.add_argument("--platform", default="", help="several boards instead: name or TOML file; see flow boards")
     p.add_argument(
@@ -99,9 +110,21 @@ def _search_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--strategy",
         default="nsga2",
-        help="nsga2, evolution, random, local, moead, reinforce, ppo, bayes, tpe, shrinking, or a .py file",
+        help="nsga2, evolution, random, local, moead, reinforce, ppo, bayes, tpe, shrinking, differentiable, or a .py "
+        "file",
     )
-    p.add_argument("--mode", default="joint", choices=["joint"])
+    p.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="of the strategy; may be repeated"
+    )
+    p.add_argument(
+        "--mode",
+        default="joint",
+        choices=MODES,
+        help="what is searched: network and accelerator together (joint), or the network with the mapper's best "
+        "accelerator (nested), with --budget of the board (hw-aware), for accuracy alone (nas), then the accelerator "
+        "(sequential)",
+    )
+    p.add_argument("--budget", type=above_zero, default=0.4, help="share of the board that mode hw-aware holds")
     p.add_argument("--trials", type=positive, default=240, help="joint candidates to propose and estimate")
     p.add_argument("--time", default="5m", help="limit, for example 20m")
     p.add_argument("--max-latency-ms", type=above_zero)

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from flow.arguments import parser
-
-Answer = int
+from flow.listings import Answer, blocks, boards, doctor, emit, systems, table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point. 0: success; 1: the answer is no; 2: wrong usage; 130: Ctrl-C."""
     arguments = parser(COMMANDS).parse_args(argv)
+    if getattr(arguments, "system", None):
+        from flow import systems
+
+        try:
+            arguments = parser(COMMANDS, systems.load(arguments.system).defaults()).parse_args(argv)
+        except ValueError as e:
+            print(f"flow: {describe(e)}", file=sys.stderr)
+            return 1
     if not hasattr(arguments, "run_command"):
         parser(COMMANDS).print_help(sys.stderr)
         return 2
@@ -45,11 +52,6 @@ def describe(e: Exception) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def emit(arguments: argparse.Namespace, value: Any, text: Callable[[], str]) -> None:
-    """JSON with ``--json``, else people's text."""
-    print(json.dumps(value) if arguments.json else text())
-
-
 # ---------------------------------------------------------------------- commands
 
 
@@ -66,6 +68,9 @@ def search(a: argparse.Namespace) -> Answer:
         space=lasting(a.space, ".py"),
         data_dir=str(Path(a.data_dir).absolute()) if a.data_dir else "",
         strategy=lasting(a.strategy, ".py"),
+        option=tuple(a.option),
+        system=a.system or "",
+        budget=a.budget,
         time_s=config.seconds(a.time),
         weight_bits=weights,
         activation_bits=activations,
@@ -323,55 +328,6 @@ def calibrate(a: argparse.Namespace) -> Answer:
     return 0
 
 
-def boards(a: argparse.Namespace) -> Answer:
-    from flow import board, platform
-
-    rows: list[dict[str, Any]] = [
-        {
-            "name": b.name,
-            "part": b.part,
-            **b.available.json(),
-            "memory_gb_s": b.memory_gb_s,
-            "clock_mhz": b.clock_mhz,
-        }
-        for b in board.every()
-    ]
-    several = [
-        {
-            "platform": p.name,
-            "boards": ", ".join(b.name for b in p.boards),
-            "links": ", ".join(f"{k.source}-{k.sink} {k.bandwidth_gb_s:g} GB/s {k.latency_us:g} us" for k in p.links),
-        }
-        for p in platform.every()
-    ]
-    emit(a, several if a.platforms else rows, lambda: f"{table(rows)}\n\n{table(several)}")
-    return 0
-
-
-def blocks(a: argparse.Namespace) -> Answer:
-    from flow import blocks as library
-
-    rows = [
-        {
-            "block": m.__name__.rsplit(".", 1)[-1],
-            "processes": ", ".join(m.SCHEDULES),
-            "what": (m.__doc__ or "").splitlines()[0],
-        }
-        for m in library.modules()
-        if hasattr(m, "SCHEDULES")
-    ]
-    emit(a, rows, lambda: table(rows))
-    return 0
-
-
-def doctor(a: argparse.Namespace) -> Answer:
-    from flow.report import text
-
-    rows = text.doctor()
-    emit(a, rows, lambda: table(rows))
-    return 0 if all(r["state"] != "missing" or not r["needed"] for r in rows) else 1
-
-
 def bench(a: argparse.Namespace) -> Answer:
     from flow import bench as benchmarks
 
@@ -387,15 +343,6 @@ def bench(a: argparse.Namespace) -> Answer:
     if a.json:
         print(json.dumps(found))
     return 0
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Columns padded to their widest cell."""
-    if not rows:
-        return "nothing"
-    cells = [list(rows[0])] + [[str(v) for v in r.values()] for r in rows]
-    widths = [max(len(r[i]) for r in cells) for i in range(len(cells[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in cells)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
@@ -415,6 +362,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], Answer]] = {
     "boards": boards,
     "blocks": blocks,
     "bench": bench,
+    "systems": systems,
     "doctor": doctor,
 }
 

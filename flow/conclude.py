@@ -15,7 +15,7 @@ import numpy as np
 from flow import explore, place, space, tasks
 from flow.search import pareto
 from flow.space.network import NetSpec
-from flow.study import Candidate, RunError, Study
+from flow.study import Candidate, RunError, Study, turn
 from flow.workers import Done, Failed, Task, Workers
 
 FINALISTS = 12  # networks trained fully at most
@@ -34,6 +34,8 @@ def finalists(study: Study) -> tuple[list[NetSpec], float]:
     from flow.train import trainer
 
     good = [c for c in study.state.candidates.values() if c.feasible and c.spec.digest in study.state.pace]
+    if study.config.mode == "sequential":  # the network that the first half handed on
+        good = [c for c in good if c.number >= turn(study.config)] or good
     if not good:
         raise RunError(study.nothing_fits())
     how = trainer.recipe("full", study.images)
@@ -88,6 +90,8 @@ def conclude(study: Study, pool: Workers) -> list[dict[str, Any]]:
     specs, share = finalists(study)
     study.note(f"training {len(specs)} networks fully" + (f", epochs cut to {share:.0%} by time" if share < 1 else ""))
     train(study, pool, specs, share)
+    if study.config.mode in ("nas", "sequential"):  # one network goes on: the most accurate
+        specs = [max(specs, key=lambda s: (study.state.full.get(s.digest, 0.0), s.digest))]
     points = refined(study, pool, specs)
     if not points:
         raise RunError(study.nothing_fits())
@@ -130,7 +134,9 @@ def best_within(points: list[dict[str, Any]], o: dict[str, float]) -> float:
 def refined(study: Study, pool: Workers, specs: list[NetSpec]) -> list[dict[str, Any]]:
     """Every fully trained network at every size of accelerator."""
     clock = study.config.clock_mhz or place.clock_mhz(study.board)
-    budgets = sorted({c.budget for c in study.state.candidates.values()} | set(space.hardware.BUDGETS))
+    given = study.config.mode == "hw-aware"
+    shipped = set() if given else set(space.hardware.BUDGETS)
+    budgets = sorted({c.budget for c in study.state.candidates.values()} | shipped)
     done = {r["network"]: r["points"] for r in study.archive.of("refine")}
     wanted = [s for s in specs if s.digest not in done and study.checkpoint(s.digest, "full").exists()]
     settings = study.settings_at(math.inf)

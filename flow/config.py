@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from flow.modes import MODES
+
 ACCELERATIONS = ("bounds", "proxies", "halving", "curves", "inherit")
 UNLIMITED = ("max_latency_ms", "min_fps", "max_energy_mj", "clock_mhz")  # 0 where the command line leaves them out
 AS_GIVEN = ("data", "mode", "trials", "max_utilisation", "target", "confidence", "seed", "workers", "toolchain",
@@ -28,7 +30,10 @@ class Config:
     data: str = "digits"
     data_dir: str = ""
     strategy: str = "nsga2"
+    option: tuple[str, ...] = ()  # NAME=VALUE, of the strategy
+    system: str = ""  # the published system that the settings began with
     mode: str = "joint"
+    budget: float = 0.4  # share of the board that mode hw-aware holds
     trials: int = 240
     time_s: float = 300.0
     max_latency_ms: float = 0.0
@@ -58,10 +63,20 @@ class Config:
             "workers": (1, 512),
             "generation": (4, 10**5),
         }
-        limits |= {"max_utilisation": (0.001, 1), "confidence": (0.5, 0.99), "clock_mhz": (0, 1000), "seed": (0, 2**63)}
+        limits |= {
+            "max_utilisation": (0.001, 1),
+            "budget": (0.001, 1),
+            "confidence": (0.5, 0.99),
+            "clock_mhz": (0, 1000),
+            "seed": (0, 2**63),
+        }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give {low} to {high}")
+        if self.mode not in MODES:
+            raise ConfigError(f"mode {self.mode!r}: one of {', '.join(MODES)}")
+        if self.mode == "hw-aware" and self.budget > self.max_utilisation:
+            raise ConfigError(f"budget {self.budget:g} is above max_utilisation {self.max_utilisation:g}")
         if self.target not in ("csynth", "impl"):
             raise ConfigError(f"target {self.target!r}: csynth or impl")
         if self.engine not in ("local", "ray"):
@@ -84,6 +99,24 @@ def from_dict(data: dict[str, Any]) -> Config:
         raise ConfigError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     return Config(**values)
+
+
+def options(texts: tuple[str, ...]) -> dict[str, Any]:
+    """``NAME=VALUE`` as keyword arguments: numbers, true, false, else text. Raises ConfigError."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"option {text!r}: give NAME=VALUE, for example population=32")
+        if value in ("true", "false"):
+            found[name] = value == "true"
+        elif re.fullmatch(r"[+-]?\d+", value):
+            found[name] = int(value)
+        elif re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value):
+            found[name] = float(value)
+        else:
+            found[name] = value
+    return found
 
 
 def seconds(text: str) -> float:

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from flow import expect, feedback, place, search, space, tasks
 from flow.archive import Archive
 from flow.board import Board
 from flow.config import OBJECTIVES, Config
+from flow.config import options as option_values
 from flow.cost import calibrate
 from flow.place import Place
-from flow.search import encoded
+from flow.search import encoded, modes
 from flow.search.curves import Ended
 from flow.space.network import NetSpec, from_json
 from flow.toolchain import vendor
@@ -70,7 +71,11 @@ class TextSpace:
         self.inner = inner
         self.sample, self.mutate, self.crossover = inner.sample, inner.mutate, inner.crossover
         self.features = inner.features
-        for name in encoded.METHODS:  # only what the space has, so that a strategy can say what it misses
+        for name in (
+            *encoded.METHODS,
+            "join",
+            "halves",
+        ):  # only what the space has, so that a strategy can say what it misses
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
 
@@ -102,11 +107,45 @@ def parts(config: Config) -> Parts:
         max_clock_mhz=clock,
         clocks_mhz=(clock,),
     )
-    found = space.load(config.space, options)
-    own = {"batch": config.generation} if config.strategy in search.names() else {}
-    strategy = search.load(config.strategy, TextSpace(found), config.seed, len(OBJECTIVES), **own)
+    found, strategy = searched(config, options)
     tool = None if config.platform else vendor.choose(config.toolchain)
     return Parts(board, found, tasks.dataset(config.data, config.data_dir), strategy, tool)
+
+
+def searched(config: Config, options: space.Options) -> tuple[space.Space, search.Strategy]:
+    """The space as the mode narrows it, and the strategy on it."""
+    narrow = {"hw-aware": config.budget, "nested": config.max_utilisation, "nas": config.max_utilisation}
+    if config.mode in narrow:
+        options = replace(options, budgets=(narrow[config.mode],))
+    found = space.load(config.space, options)
+    if config.mode in narrow and (other := unlike(found, narrow[config.mode])) is not None:
+        raise space.SpaceError(
+            f"space {config.space} does not take its accelerators from options.budgets (it gives {other:g}): mode "
+            f"{config.mode} needs that"
+        )
+    own: dict[str, Any] = {"batch": config.generation} if config.strategy in search.names() else {}
+    own |= option_values(config.option)
+    seen = TextSpace(found)
+    if config.mode not in ("nas", "sequential"):
+        return found, search.load(config.strategy, seen, config.seed, len(OBJECTIVES), **own)
+    largest = space.load(config.space, replace(options, budgets=(max(options.budgets),)))
+    held = largest.sample(np.random.default_rng(config.seed))
+    return found, modes.strategy(
+        config.mode, config.strategy, seen, config.seed, len(OBJECTIVES), held=held, first=turn(config), **own
+    )
+
+
+def turn(config: Config) -> int:
+    """Candidates of a sequential search's first half: whole generations where there are enough."""
+    half = config.trials // 2
+    return max(1, half // config.generation * config.generation or half)
+
+
+def unlike(found: space.Space, budget: float) -> float | None:
+    """A share of the board other than ``budget`` that the space gives although it was narrowed to that."""
+    rng = np.random.default_rng(0)
+    budgets = [found.hardware(found.sample(rng)).budget for _ in range(8)]
+    return next((b for b in budgets if b != budget), None)
 
 
 class Study:
@@ -142,8 +181,16 @@ class Study:
         """Mean and uncertainty of each network's short-training accuracy; measured ones have none."""
         return expect.accuracies(self.state, specs)
 
+    @property
+    def blind(self) -> bool:
+        """True while the search looks at accuracy alone."""
+        early = len(self.state.candidates) < turn(self.config)
+        return self.config.mode == "nas" or (self.config.mode == "sequential" and early)
+
     def points(self, candidates: list[Candidate], accuracy: np.ndarray) -> np.ndarray:
-        """Minimised (-accuracy, log10 latency, utilisation)."""
+        """Minimised (-accuracy, log10 latency, utilisation), the latter two the same for all while ``blind``."""
+        if self.blind:
+            return np.column_stack([-accuracy, np.zeros(len(accuracy)), np.full(len(accuracy), 0.5)])
         rows = [
             (-a, math.log10(c.result["objectives"]["latency_ms"]), c.result["objectives"]["utilisation"])
             for c, a in zip(candidates, accuracy, strict=True)

@@ -194,6 +194,8 @@ def refine(checkpoint: str, clock: float, budgets: list[float], settings: dict[s
         found = {"clock_mhz": clock, "budget": budget, "objective": objective}
         return {**found, **estimated(report, where, settings)} if report.fits else None
 
+    if settings["mode"] == "hw-aware":  # the accelerator's share is given
+        return [p for p in (point(b, "throughput") for b in budgets) if p is not None]
     smallest = point(limit, "area")
     if smallest is None:
         return []

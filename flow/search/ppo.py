@@ -71,10 +71,11 @@ def create(
     beyond: float = -0.07,
     weights: Sequence[float] | None = None,
     decay: float = 0.8,
+    log: bool = False,
 ) -> Ppo:
     """Options are those of ``reinforce``, and ``epochs`` and ``clip``."""
     w = None if weights is None else tuple(weights)
-    pay = Reward(reward, objectives, accuracy, cost, error, target, beta, within, beyond, w, decay)
+    pay = Reward(reward, objectives, accuracy, cost, error, target, beta, within, beyond, w, decay, log)
     speed = (0.02 if controller == "rnn" else 0.1) if rate is None else rate
     training = Training(controller, speed, entropy, hidden, uniform)
     return Ppo(space, seed, objectives, batch, training, pay, epochs, clip)

@@ -102,9 +102,10 @@ def create(
     beyond: float = -0.07,
     weights: Sequence[float] | None = None,
     decay: float = 0.8,
+    log: bool = False,
 ) -> Controller:
     """Options are those of :class:`Training` and :class:`flow.search.rewards.Reward`."""
     w = None if weights is None else tuple(weights)
-    pay = Reward(reward, objectives, accuracy, cost, error, target, beta, within, beyond, w, decay)
+    pay = Reward(reward, objectives, accuracy, cost, error, target, beta, within, beyond, w, decay, log)
     speed = (0.03 if controller == "rnn" else 0.15) if rate is None else rate
     return Controller(space, seed, objectives, batch, Training(controller, speed, entropy, hidden, uniform), pay)

@@ -41,7 +41,8 @@ class Running:
 
 @dataclass(frozen=True)
 class Reward:
-    """``accuracy``, ``cost``: numbers of those objectives; ``decay``: of the exponentially weighted averages.
+    """``accuracy``, ``cost``: numbers of those objectives; ``decay``: of the exponentially weighted averages;
+    ``log``: the cost's value is its log10.
 
     Raises SearchError for an unknown form, a missing target, or numbers that are none of an objective.
     """
@@ -57,6 +58,7 @@ class Reward:
     beyond: float = -0.07
     weights: tuple[float, ...] | None = None
     decay: float = 0.8
+    log: bool = False
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
@@ -111,7 +113,9 @@ class Reward:
         return 1.0 - value if self.error else -value
 
     def _cost(self, trial: Trial) -> float | None:
-        return trial.values[self.cost] if self.objectives > 1 else None
+        if self.objectives == 1:
+            return None
+        return float(10.0 ** trial.values[self.cost]) if self.log else trial.values[self.cost]
 
     def _paid(self, state: Running, trial: Trial) -> tuple[Running, float]:
         accuracy, cost = self._accuracy(trial), self._cost(trial)

@@ -179,6 +179,14 @@ class DefaultSpace:
         net = [len(v) for v in self.net_genes.values()]
         return (len(self.clocks), len(self.budgets), *net, MAX_STAGES - MIN_STAGES + 1, *stage * MAX_STAGES)
 
+    def join(self, a: Genotype, b: Genotype) -> Genotype:
+        """The network of ``a`` with the hardware of ``b`` (``flow.search.halves``)."""
+        return replace(a, hardware=b.hardware)
+
+    def halves(self) -> tuple[int, ...]:
+        """For each gene of the encoding: 0 for the network's, 1 for the hardware's."""
+        return (1, 1, *[0] * (len(self.genes()) - 2))
+
     def encode(self, g: Genotype) -> tuple[int, ...]:
         """Index vector (``flow.search.encoded``); raises SpaceError for a value outside the options."""
         net, stages = g.network, g.network.stages

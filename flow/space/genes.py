@@ -210,6 +210,14 @@ class GeneSpace(abc.ABC):
         """Number of choices: clock, budget, then the network's genes."""
         return (len(self.clocks), len(self.budgets), *(len(g.values) for g in self.all))
 
+    def join(self, a: Genotype, b: Genotype) -> Genotype:
+        """The network of ``a`` with the hardware of ``b`` (``flow.search.halves``)."""
+        return Genotype(a.genes, b.hardware)
+
+    def halves(self) -> tuple[int, ...]:
+        """For each gene of the encoding: 0 for the network's, 1 for the hardware's."""
+        return (1, 1, *[0] * len(self.all))
+
     def encode(self, g: Genotype) -> tuple[int, ...]:
         """Raises SpaceError for a value outside the space's options."""
         pairs = [("clock_mhz", self.clocks, g.hardware.clock_mhz), ("budget", self.budgets, g.hardware.budget)]

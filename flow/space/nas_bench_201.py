@@ -88,7 +88,7 @@ class NasBench201(GeneSpace):
         stack.conv(STAGES[0], 3)
         for stage, channels in enumerate(STAGES):
             if stage:
-                _reduce(stack, channels, bits)
+                reduce(stack, channels, bits)
             for _ in range(CELLS):
                 _cell(stack, edges, bits)
         return stack.finish(classes)
@@ -97,13 +97,14 @@ class NasBench201(GeneSpace):
 def _cell(stack: Stack, edges: Sequence[tuple[int, int, str]], bits: Bits) -> None:
     nodes = {0: stack.tip}
     for j, i, op in edges:
-        term = _operation(stack, op, nodes[i], bits)
+        term = operation(stack, op, nodes[i], bits)
         # Several inputs are a chain of additions; all terms are at least 0, so the ReLU only keeps the sum unsigned.
         nodes[j] = stack.sum(nodes[j], term, bits, relu=True) if j in nodes else term
     stack.tip = nodes[OUT]
 
 
-def _operation(stack: Stack, op: str, source: int, bits: Bits) -> int:
+def operation(stack: Stack, op: str, source: int, bits: Bits) -> int:
+    """An edge's operation on layer ``source``; the layer that it becomes."""
     if op == "skip_connect":
         return source
     if op == "avg_pool_3x3":
@@ -112,7 +113,8 @@ def _operation(stack: Stack, op: str, source: int, bits: Bits) -> int:
     return stack.conv(channels, 3 if op == "nor_conv_3x3" else 1, bits=bits, source=source)
 
 
-def _reduce(stack: Stack, channels: int, bits: Bits) -> None:
+def reduce(stack: Stack, channels: int, bits: Bits) -> None:
+    """The residual reduction block after the tip."""
     source, stride = stack.tip, stack.fit(2)
     stack.conv(channels, 3, stride, bits)
     main = stack.conv(channels, 3, 1, bits, relu=False)

@@ -16,7 +16,7 @@ FLOW = ROOT / "flow"
 # From the bottom up: a unit (a package of flow, or a module directly in it) imports units of lower layers and, without
 # cycles, of its own.  The component laws (cost) are leaves that the blocks compose, so they lie below them.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("fixed", "board", "platform", "files", "config", "native", "extensions"),
+    ("fixed", "board", "platform", "files", "modes", "config", "native", "extensions", "systems"),
     ("cost",),
     ("published",),
     ("ir",),
@@ -37,9 +37,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("place",),
     ("space", "train"),
     ("search", "archive", "front", "workers", "ray_workers"),
-    ("report",),
+    ("report", "tabular"),
     ("expect", "feedback", "tasks", "train_one", "study", "effort", "ladder", "explore", "conclude", "results", "run"),
-    ("arguments", "bench", "cli"),
+    ("arguments", "bench", "listings", "cli"),
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}
 # Packages that are slow to import or optional -> the units that may import them.

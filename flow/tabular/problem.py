@@ -1,0 +1,221 @@
+"""The benchmark's joint space, and what each of its points is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flow import estimate
+from flow.board import Board
+from flow.search import Trial
+from flow.space.nas_bench_201 import EDGES, STAGES
+from flow.tabular import cells, family
+from flow.tabular.accuracies import Accuracies
+from flow.tabular.costs import Costs, measure
+
+Ints = NDArray[np.int64]
+Genotype = tuple[int, ...]  # an operation of each edge, then lanes, unroll, mult and memory of each stage
+OBJECTIVES = ("accuracy", "latency_ms")
+HARDWARE = len(family.UNROLLS), len(family.MULTS), len(family.MEMORIES)
+
+
+class Point(NamedTuple):
+    """A network on an accelerator: cycles of one image, between images, and resources."""
+
+    latency: float
+    interval: int
+    used: Ints
+
+
+class JointSpace:
+    """Genotypes are index vectors: six operations, then four genes of each stage's hardware."""
+
+    def __init__(self, ops: int) -> None:
+        stages = [n for s in range(len(STAGES)) for n in (len(family.lanes(s)), *HARDWARE)]
+        self.counts = (*[ops] * len(EDGES), *stages)
+
+    def sample(self, rng: np.random.Generator) -> Genotype:
+        return tuple(int(i) for i in rng.integers(self.counts))
+
+    def mutate(self, genotype: Genotype, rng: np.random.Generator) -> Genotype:
+        """One gene takes another value."""
+        at = int(rng.integers(len(self.counts)))
+        other = (genotype[at] + 1 + int(rng.integers(self.counts[at] - 1))) % self.counts[at]
+        return (*genotype[:at], other, *genotype[at + 1 :])
+
+    def crossover(self, a: Genotype, b: Genotype, rng: np.random.Generator) -> Genotype:
+        return tuple(x if take else y for x, y, take in zip(a, b, rng.random(len(a)) < 0.5, strict=True))
+
+    def features(self, genotype: Genotype) -> NDArray[np.float64]:
+        """Operations one-hot, ordered hardware genes in 0..1, multipliers one-hot."""
+        row: list[float] = []
+        for i, (value, count) in enumerate(zip(genotype, self.counts, strict=True)):
+            if i < len(EDGES) or (i - len(EDGES)) % 4 == 2:
+                row += [float(value == v) for v in range(count)]
+            else:
+                row.append(value / (count - 1))
+        return np.array(row)
+
+    def dumps(self, genotype: Genotype) -> str:
+        return ",".join(map(str, genotype))
+
+    def loads(self, text: str) -> Genotype:
+        return tuple(int(v) for v in text.split(","))
+
+    def genes(self) -> tuple[int, ...]:
+        return self.counts
+
+    def encode(self, genotype: Genotype) -> tuple[int, ...]:
+        return genotype
+
+    def decode(self, indices: Sequence[int]) -> Genotype:
+        return tuple(int(i) for i in indices)
+
+    def join(self, a: Genotype, b: Genotype) -> Genotype:
+        """The network of ``a`` on the hardware of ``b``."""
+        return (*a[: len(EDGES)], *b[len(EDGES) :])
+
+    def halves(self) -> tuple[int, ...]:
+        return (*[0] * len(EDGES), *[1] * (len(self.counts) - len(EDGES)))
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A distinct network body: per stage, (j, 5) resources and (j,) cycles by hardware choice."""
+
+    cell: cells.Cell
+    used: tuple[Ints, ...]
+    cycles: tuple[Ints, ...]
+
+
+Parts = tuple[Any, Any, Any, Any]  # stem, reductions before each stage, each stage's operations, head
+
+
+def latency(cell: cells.Cell, parts: Parts, pixels: int, most: Callable[[Any, Any], Any] = max) -> Any:
+    """Cycles of one image, ``pixels`` of which come one a cycle."""
+    stem, reductions, stages, head = parts
+    at = cells.follow((0.0, float(pixels)), stem, most)
+    for reduction, stage in zip(reductions, stages, strict=True):
+        for part in reduction:
+            at = cells.follow(at, part, most)
+        at = cells.through(cell, stage, at, most)
+    return at[1] + head
+
+
+class Problem:
+    """``share``: of each of the board's resources that an accelerator may use; clock: the board's default."""
+
+    def __init__(self, accuracies: Accuracies, board: Board, share: float = 0.8) -> None:
+        self.accuracies, self.board = accuracies, board
+        self.space = JointSpace(len(accuracies.ops))
+        self.costs: Costs = measure(board, accuracies.shape, accuracies.classes)
+        self.budget = np.array(estimate.share(board, share).tuple, np.int64)
+        self.limit = np.maximum(self.budget, 1)
+        self.pixels = math.prod(accuracies.shape[1:])
+        c = self.costs
+        stages = [s.lag.tolist() for s in c.stages]
+        self._lags = c.stem_lag.tolist(), stages, [r.tolist() for r in c.reduction_lag], c.head_lag.tolist()
+        found: dict[cells.Cell, int] = {}
+        body = []
+        for number in range(len(accuracies.early)):
+            cell = cells.cell(accuracies.cell(number))
+            body.append(found.setdefault(cell, len(found)) if cell.alive else -1)
+        self.body_of: Ints = np.array(body)  # by network number; -1 where nothing leaves the cell
+        self.bodies = [
+            Body(
+                cell,
+                tuple(cells.resources(cell, s, c.fifo) for s in c.stages),
+                tuple(cells.cycles(cell, s) for s in c.stages),
+            )
+            for cell in found
+        ]
+
+    # ------------------------------------------------------------ coordinates
+
+    def network(self, genotype: Genotype) -> int:
+        """Number of the network in the table."""
+        return int(np.ravel_multi_index(genotype[: len(EDGES)], self.space.counts[: len(EDGES)]))
+
+    def hardware(self, genotype: Genotype) -> tuple[int, int, int]:
+        """Choice of each stage."""
+        found = []
+        for s in range(len(STAGES)):
+            at = len(EDGES) + 4 * s
+            found.append(int(np.ravel_multi_index(genotype[at : at + 4], self.space.counts[at : at + 4])))
+        return found[0], found[1], found[2]
+
+    def genotype(self, network: int, hardware: Sequence[int]) -> Genotype:
+        genes = list(np.unravel_index(network, self.space.counts[: len(EDGES)]))
+        for s, j in enumerate(hardware):
+            at = len(EDGES) + 4 * s
+            genes += np.unravel_index(j, self.space.counts[at : at + 4])
+        return tuple(int(i) for i in genes)
+
+    def genotype_of(self, cell: Sequence[str], choices: Sequence[family.Choice]) -> Genotype:
+        hardware = [family.choices(s).index(c) for s, c in enumerate(choices)]
+        return self.genotype(self.accuracies.number(tuple(cell)), hardware)
+
+    # ------------------------------------------------------------ worth
+
+    def point(self, body: Body, hardware: tuple[int, int, int]) -> Point:
+        """Cost of a body on one accelerator."""
+        j, c = hardware, self.costs
+        used = c.stem[j[0]] + c.head[j[2]] + sum(body.used[s][j[s]] for s in range(3))
+        worst = max(int(c.stem_cycles[j[0]]), int(c.head_cycles[j[2]]), *(int(body.cycles[s][j[s]]) for s in range(3)))
+        for s in (1, 2):
+            used = used + c.reduction[s][j[s - 1], j[s]]
+            worst = max(worst, int(c.reduction_cycles[s][j[s - 1], j[s]]))
+        return Point(latency(body.cell, self.parts(hardware), self.pixels), worst, used)
+
+    def parts(self, j: tuple[int, int, int]) -> Parts:
+        """What :func:`latency` needs, for one accelerator."""
+        stem, stages, reductions, head = self._lags
+        return (
+            stem[j[0]],
+            ([], *(reductions[s][j[s - 1]][j[s]] for s in (1, 2))),
+            tuple([op[j[s]] for op in stages[s]] for s in range(3)),
+            head[j[2]],
+        )
+
+    def array_parts(self, j: tuple[Ints, Ints, Ints]) -> Parts:
+        """The same for arrays of choices."""
+        c = self.costs
+
+        def split(lags: Any) -> Any:
+            return tuple(np.moveaxis(lags, -1, 0))
+
+        joints = [split(np.moveaxis(c.reduction_lag[s][j[s - 1], j[s]], -2, 0)) for s in (1, 2)]
+        return (
+            split(c.stem_lag[j[0]]),
+            ([], *([tuple(x[k] for x in joint) for k in range(2)] for joint in joints)),
+            tuple([split(op[j[s]]) for op in c.stages[s].lag] for s in range(3)),
+            c.head_lag[j[2]],
+        )
+
+    def milliseconds(self, cycles: float) -> float:
+        return cycles / (self.board.clock_mhz * 1e3)
+
+    def excess(self, used: Ints) -> float:
+        """Sum of relative excesses over the budget; 0 where all fits."""
+        return float(np.maximum(used / self.limit - 1, 0).sum())
+
+    @lru_cache(maxsize=200_000)  # noqa: B019 - lives as long as the problem
+    def worth(self, body: int, hardware: tuple[int, int, int]) -> tuple[float, float]:
+        """Log10 of the latency in ms, and the excess."""
+        p = self.point(self.bodies[body], hardware)
+        return math.log10(self.milliseconds(p.latency)), self.excess(p.used)
+
+    def trial(self, number: int, genotype: Genotype) -> Trial:
+        """Accuracy after few epochs, negated, and log10 of the latency in ms."""
+        network = self.network(genotype)
+        early = float(self.accuracies.early[network])
+        if self.body_of[network] < 0:
+            return Trial(number, genotype, (-early, math.inf), math.inf)
+        latency, excess = self.worth(int(self.body_of[network]), self.hardware(genotype))
+        return Trial(number, genotype, (-early, latency), excess)
