@@ -168,13 +168,18 @@ def solve(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float
     return _check(task.design(found, started), task.goal) if found else short(task)
 
 
+def refused(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None) -> NoFit | None:
+    """Why no design can keep a goal's limits, by bounds alone: a search's first and cheapest question."""
+    return impossible(Task(graph, board, goal or Goal(), clock_mhz or board.clock_mhz))
+
+
 def impossible(task: Task) -> NoFit | None:
-    """Why no design can keep the goal's limits, by bounds alone."""
+    """The same of a task."""
     if task.bound is None:
         return short(task)
     goal, least_ms = task.goal, (task.bound - 1) / (task.clock_mhz * 1e3)  # an image takes the slowest process whole
     most = task.clock_mhz * 1e6 / goal.min_fps if goal.min_fps else None
-    if most is not None and task.bound > most:
+    if most is not None and task.bound > most * (1 + 1e-9):
         return NoFit((Violation("interval_cycles", task.bound, int(most)),))
     if goal.max_latency_ms is not None and least_ms > goal.max_latency_ms:
         return NoFit((Violation("latency_ms", round(least_ms, 6), goal.max_latency_ms),))

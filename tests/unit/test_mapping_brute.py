@@ -152,3 +152,22 @@ def test_no_fit_says_what_is_short() -> None:
     assert all(isinstance(c.answer, mapping.NoFit) for c in cases() if c.optimum is None)
     too_strict = sum(c.optimum is not None for c in refused)
     assert too_strict <= len(cases()) // 4, "refuses too many networks that fit tightly"
+
+
+def test_bounds_alone_lose_no_design() -> None:
+    """A search drops candidates by their bound, before solving: whatever some design reaches is never dropped."""
+    dropped = 0
+    for c in cases():
+        clock = c.place.clock_mhz * 1e6
+        if c.optimum is None:
+            dropped += mapping.refused(c.graph, c.place, mapping.Goal(max_utilisation=1.0)) is not None
+            continue
+        for objective in ("throughput", "latency", "area"):
+            reached = mapping.Goal(objective, 1.0, min_fps=clock / c.optimum)
+            assert mapping.refused(c.graph, c.place, reached) is None
+        # An image is in the design as long as the slowest process takes, less the cycles of its start and end.
+        late = mapping.Goal("latency", 1.0, max_latency_ms=c.optimum / clock * 1e3)
+        assert mapping.refused(c.graph, c.place, late) is None
+        too_fast = mapping.Goal(max_utilisation=1.0, min_fps=1.01 * clock / (unlimited(c) - 1))
+        assert mapping.refused(c.graph, c.place, too_fast) is not None
+    assert dropped >= 5
