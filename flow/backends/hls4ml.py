@@ -87,7 +87,8 @@ def written(
         }
         said = io.StringIO()
         try:
-            with contextlib.redirect_stdout(said), warnings.catch_warnings(action="ignore"):
+            with contextlib.redirect_stdout(said), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 built = ModelGraph.from_layer_list(config, found.layers, ["input_1"], [found.output])
                 built.write()
         except Exception as e:
