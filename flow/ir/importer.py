@@ -65,6 +65,7 @@ __all__ = [
 
 # A real bias is kept to half of this part of an output unit; of an accumulator unit where that is the output.
 BIAS_PRECISION, RAW_PRECISION = 1 << 15, 1 << 6
+MAX_SUM_BITS = 16  # of a feature map: what ONNX stores
 
 Operator = Callable[["Importer", NodeProto], Value | tuple[Value, ...]]
 Limited = TypeVar("Limited", bound=Image | Pending | Curve)
@@ -142,6 +143,8 @@ class Importer:
     def real(self, node: NodeProto, k: int, rank: int | None = None) -> tuple[Real, Tensor]:
         """A feature-map input, which must be quantised, and its tensor."""
         value = self.settled(node, self.value(node, k))
+        if not isinstance(value, Real):
+            value = self.settled(node, self.summed(node, value))
         if isinstance(value, Real):
             if rank is not None and value.rank != rank:
                 raise refusal(node, f"its input has rank {value.rank}, {rank} is supported; add or drop a Flatten")
@@ -156,6 +159,22 @@ class Importer:
             ),
         }.get(type(value), "is a constant where a feature map is expected; fold it into a neighbouring operator")
         raise refusal(node, f"input {k} {what}, or compile the float model with calibration images")
+
+    def summed(self, node: NodeProto, value: Value) -> Value:
+        """A mean that nothing quantised as its window's integer sum, which is exact, where 16 bits hold it."""
+        if isinstance(value, Moved):
+            inner = self.summed(node, value.source)
+            return replace(value, source=inner) if isinstance(inner, Real) else value
+        if not isinstance(value, Pending) or value.div == 1 or value.source is not None:
+            return value
+        scale = float(np.float32(float(min(value.step) / value.div)))
+        whole = replace(value, div=1, step=(scales.fraction(scale),))
+        probe = whole.build(Requant((0,), 0, 0))
+        lo, hi = probe.accumulator([(q.lo, q.hi) for q in (self.tensors[i].quant for i in value.inputs)])
+        if bits_for(lo, hi)[0] > MAX_SUM_BITS:
+            return value
+        quant = Quant(*bits_for(lo, hi), scale)
+        return Real(self.quantised(node, whole, scale, 0, quant.lo, quant.hi), value.rank)
 
     def feature(self, node: NodeProto, k: int) -> tuple[Real, Tensor]:
         """`real` of a map (C, H, W), or of one row (C, W)."""

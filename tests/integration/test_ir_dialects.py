@@ -151,8 +151,11 @@ def test_float_scales_compile_to_the_integer_network(tmp_path: Path, capsys: pyt
     assert not any(n.domain for n in loaded.model.graph.node)  # the specification is standard QDQ
 
 
-def qonnx_network(bits: tuple[int, int], power: bool, seed: int) -> onnx.ModelProto:
-    """Brevitas's pattern: quantised weights, float bias, BatchNormalization in between, unsigned activations."""
+def qonnx_network(bits: tuple[int, int], power: bool, seed: int, mean: int = 1) -> onnx.ModelProto:
+    """Brevitas's pattern: quantised weights, float bias, BatchNormalization in between, unsigned activations.
+
+    ``mean``: window of an average that nothing quantises before the last layer.
+    """
     n = Net(seed)
     wb, ab = bits
 
@@ -174,16 +177,18 @@ def qonnx_network(bits: tuple[int, int], power: bool, seed: int) -> onnx.ModelPr
     x = n.add("Conv", x, weight(6, 1, 3, 3), pads=[1] * 4, group=6)
     x = n.add("Add", n.add("Mul", x, n.const([[[0.25]]] * 6)), n.normal(6, 1, 1))
     x = n.quant(x, scale(4.0 / 2**ab), ab, narrow=1)
-    binary = n.add("BipolarQuant", n.normal(10, 216), n.const(0.125), domain=DOMAIN)
+    if mean > 1:
+        x = n.add("AveragePool", x, kernel_shape=[mean, mean], strides=[mean, mean])
+    binary = n.add("BipolarQuant", n.normal(10, 216 // mean**2), n.const(0.125), domain=DOMAIN)
     return n.model(n.add("Gemm", n.add("Flatten", x), binary, n.normal(10), transB=1))
 
 
 @pytest.mark.parametrize("power", [True, False])
-@pytest.mark.parametrize("bits", [(2, 2), (3, 5), (4, 4), (8, 7)])
-def test_qonnx_against_its_own_executor(bits: tuple[int, int], power: bool) -> None:
+@pytest.mark.parametrize(("bits", "mean"), [((2, 2), 1), ((3, 5), 3), ((4, 4), 2), ((8, 7), 6)])
+def test_qonnx_against_its_own_executor(bits: tuple[int, int], mean: int, power: bool) -> None:
     execution = pytest.importorskip("qonnx.core.onnx_exec", reason="qonnx is not installed")
     wrapper = pytest.importorskip("qonnx.core.modelwrapper").ModelWrapper
-    model = qonnx_network(bits, power, seed=sum(bits))
+    model = qonnx_network(bits, power, sum(bits), mean)
     graph = qdq.load(onnx_file.checked(model))
     quant, out = graph.tensors["input"].quant, graph.tensors[graph.output].quant
     images = quant.quantise(np.random.default_rng(1).normal(size=(6, *SHAPE)).astype(np.float32))
@@ -208,7 +213,7 @@ def test_qonnx_against_its_own_executor(bits: tuple[int, int], power: bool) -> N
 def test_a_low_bit_network_compiles(tmp_path: Path) -> None:
     """Biases finer than the accumulator, per channel, in hardware."""
     model = tmp_path / "m.onnx"
-    onnx.save(qonnx_network((2, 3), power=True, seed=1), model)
+    onnx.save(qonnx_network((2, 3), power=True, seed=1, mean=3), model)
     assert cli.main(["compile", str(model), "--board", "pynq-z2", "--out", str(tmp_path / "p")]) == 0
     assert cli.main(["csim", str(tmp_path / "p"), "--images", "60"]) == 0
 
