@@ -98,6 +98,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "pad": lambda: behind(nn.ConstantPad2d((1, 2, 3, 0), 0.5)),
     "reflect": lambda: nn.Sequential(nn.ReflectionPad2d(1), conv(3, 4)),
     "resize": lambda: behind(nn.Upsample(scale_factor=2, mode="nearest"), conv(4, 2)),
+    "bilinear": lambda: behind(nn.Upsample(scale_factor=2, mode="bilinear")),
+    "bilinear by 3": lambda: behind(nn.Upsample(scale_factor=3, mode="bilinear"), conv(4, 2)),
     "resize to a size": lambda: Calls(lambda m, x: F.interpolate(m[0](x), size=(9, 7), mode="nearest"), conv(3, 4)),
     "channel shuffle": lambda: Calls(shuffled, conv(3, 8), conv(8, 4, 1)),
     "pixel shuffle": lambda: nn.Sequential(conv(3, 8), nn.PixelShuffle(2)),
@@ -132,7 +134,10 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "conv 1d": lambda: Calls(lambda m, x: m[1](torch.relu(m[0](x.flatten(2)))), nn.Conv1d(3, 4, 3), nn.Conv1d(4, 2, 3)),
 }
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "bilinear": (lambda: behind(nn.Upsample(scale_factor=2, mode="bilinear")), "interpolates"),
+    "bilinear, corners aligned": (
+        lambda: behind(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)),
+        "interpolates",
+    ),
     "instance norm": (lambda: behind(nn.InstanceNorm2d(4)), "InstanceNormalization"),
     "layer norm": (lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(192)), "LayerNormalization"),
     "attention": (lambda: Calls(attention), "Softmax"),

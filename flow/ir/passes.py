@@ -235,6 +235,35 @@ def _set_linear(edit: _Edit, node: NodeProto, weight: NDArray[Any], bias: NDArra
     node.input[:] = [node.input[0], *names]
 
 
+def plain_resize(model: ModelProto) -> ModelProto:
+    """Bilinear enlargement by whole numbers becomes a depthwise ConvTranspose over the map with its edge repeated.
+
+    Scale s, half-pixel centres: the kernel is a triangle of ``2 s`` (odd s: one less) weights, alike in all channels.
+    """
+    edit = _Edit(model)
+    for node in edit.nodes("Resize"):
+        a, shape, out = attributes(node), edit.shapes.get(node.input[0], []), edit.shapes.get(node.output[0], [])
+        centred = a.get("coordinate_transformation_mode", b"half_pixel") in (b"half_pixel", b"pytorch_half_pixel")
+        if a.get("mode") != b"linear" or not centred or len(shape) != 4 or len(out) != 4 or a.get("antialias"):
+            continue
+        scale = [n // m for n, m in zip(out[2:], shape[2:], strict=True)]
+        if [1, shape[1], shape[2] * scale[0], shape[3] * scale[1]] != out or min(scale) < 1 or min(shape[2:]) < 2:
+            continue
+        rows, columns = (1 - np.abs(np.arange(2 * s - s % 2) - (2 * s - s % 2 - 1) / 2) / s for s in scale)
+        kernel = np.broadcast_to(np.outer(rows, columns), (shape[1], 1, len(rows), len(columns)))
+        pads = [(3 * s - s % 2) // 2 for s in scale]
+        name = node.output[0]
+        inputs = [node.input[0], edit.store(f"{name}_pads", np.array([0, 0, 1, 1, 0, 0, 1, 1]))]
+        place = list(model.graph.node).index(node)
+        model.graph.node.insert(place, helper.make_node("Pad", inputs, [f"{name}_edge"], mode="edge"))
+        node.op_type = "ConvTranspose"
+        del node.attribute[:]
+        node.input[:] = [f"{name}_edge", edit.store(f"{name}_kernel", kernel.astype(np.float32))]
+        for key, value in {"group": shape[1], "strides": scale, "pads": [*pads, *pads]}.items():
+            node.attribute.append(helper.make_attribute(key, value))
+    return edit.finish()
+
+
 def fold_pads(model: ModelProto) -> ModelProto:
     """A Pad with zeros over height and width joins the convolutions that read it."""
     edit = _Edit(model)
@@ -347,7 +376,7 @@ def _depthwise(edit: _Edit, node: NodeProto, source: str, a: Floats, c: Floats) 
     _set_linear(edit, node, a.reshape(-1, 1, 1, 1), c)
 
 
-OWN: tuple[Pass, ...] = (store_constants, plain_gemm, fold_pads, fold_affine)
+OWN: tuple[Pass, ...] = (store_constants, plain_gemm, plain_resize, fold_pads, fold_affine)
 
 
 def refuse_unknown(model: ModelProto, known: set[str]) -> None:
