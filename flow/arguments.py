@@ -63,7 +63,7 @@ def parser(
     p.add_argument("--pipeline", default="flushing", choices=["flushing", "stalling"], help="what a starved loop does")
     p = command("synth", "synthesise a compiled project with an installed HLS tool")
     p.add_argument("folder", metavar="DIR")
-    p.add_argument("--toolchain", default="auto", help="auto, vitis-run, vitis_hls, vivado_hls, bambu")
+    p.add_argument("--toolchain", default="auto", help="auto, vitis-run, vitis_hls, vivado_hls, vivado, bambu")
     p.add_argument("--block", metavar="PROCESS", help="one process, with --toolchain bambu")
     p.add_argument("--impl", action="store_true", help="also run Vivado's implementation")
     p.add_argument("--timeout", type=float, default=7200.0, metavar="SECONDS")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flow.toolchain import bambu, vendor
+from flow.toolchain import bambu, vendor, vivado
 from flow.toolchain.runner import ToolError
 
 
@@ -22,6 +22,8 @@ def reports(folder: Path, toolchain: str, block: str | None, timeout_s: float, i
         if impl:
             raise ToolError("--impl is for Vivado; bambu ends with simulated RTL")
         return [bambu.synthesise_block(bambu.choose(), folder, block, timeout_s).json()]
+    if toolchain == "vivado":
+        return [r.json() for r in vivado.implement(vivado.choose(), folder, timeout_s)]
     tool = vendor.choose(toolchain)
     if tool is None:
         raise ToolError(

@@ -64,11 +64,11 @@ def _available(path: str) -> tuple[Tool, ...]:
         if all(places):
             # v++ documents --version; the other tools -version.
             program, option = (places[-1], "--version") if name == "vitis-run" else (places[0], "-version")
-            found.append(Tool(name, str(places[0]), _version(str(program), option)))
+            found.append(Tool(name, str(places[0]), version_of(str(program), option)))
     return tuple(found)
 
 
-def _version(program: str, option: str) -> str | None:
+def version_of(program: str, option: str) -> str | None:
     """The version a program prints, else the one in its path (``.../Vitis/2024.2/bin``)."""
     with tempfile.TemporaryDirectory() as folder:  # the tools write logs where they start
         try:
