@@ -29,6 +29,7 @@ from flow.mapping import Goal
 from flow.mapping.reach import Stages
 from flow.mapping.solve import floor_cycles
 from flow.pipeline import System
+from flow.platform import Platform
 
 MORE = 0.1  # share of a budget that is added to ask what more would buy
 STEP = 0.98  # of an interval: less is a step, more is only another pipeline depth
@@ -240,12 +241,12 @@ def marginal(design: Design, goal: Goal) -> list[Marginal]:
     reached = timing.slowest(design.netlist)
     slow = design.bound.seconds > SLOW_S
     found = []
-    step = next_step(design)
+    step, base = next_step(design), _least_cycles(design, design.board, goal) if slow else reached
     for kind in (k for k in KINDS if getattr(design.available, k)):
         more = max(1, round(MORE * getattr(design.available, kind)))
         board = _with_more(design.board, kind, math.ceil(more / goal.max_utilisation))
         cycles = _least_cycles(design, board, goal) if slow else _solved_cycles(design, board, wish)
-        gain = _gain(design, kind, more, min(reached, cycles), "relaxation" if slow else "re-solved")
+        gain = _gain(design.clock_mhz, kind, more, base, min(base, cycles), "relaxation" if slow else "re-solved")
         found.append(replace(gain, step=None if step is None else _step_needs(design, kind, step, goal)))
     if design.board.memory_gb_s:
         # A streaming design moves images only: more bandwidth helps when they are what it waits for.
@@ -254,7 +255,7 @@ def marginal(design: Design, goal: Goal) -> list[Marginal]:
         more_gb_s = MORE * design.board.memory_gb_s
         board = replace(design.board, memory_gb_s=design.board.memory_gb_s + more_gb_s)
         cycles = _solved_cycles(design, board, wish) if floor >= reached else reached
-        found.append(_gain(design, "memory_gb_s", more_gb_s, min(reached, cycles), how))
+        found.append(_gain(design.clock_mhz, "memory_gb_s", more_gb_s, reached, min(reached, cycles), how))
     return found
 
 
@@ -297,10 +298,37 @@ def _with_more(board: Board, kind: str, more: int) -> Board:
     return replace(board, available=board.available._replace(**{kind: getattr(board.available, kind) + more}))
 
 
-def _gain(design: Design, kind: str, more: float, cycles: int, how: str) -> Marginal:
-    rate = design.clock_mhz * 1e6
-    now = rate / timing.slowest(design.netlist)
-    return Marginal(kind, more, cycles, rate / cycles, rate / cycles - now, how)
+def _gain(clock_mhz: float, kind: str, more: float, before: float, after: float, how: str) -> Marginal:
+    """From an interval, or a bound of it, to another one (cycles)."""
+    rate = clock_mhz * 1e6
+    return Marginal(kind, more, math.ceil(after - 1e-6), rate / after, rate / after - rate / before, how)
+
+
+def marginal_platform(system: System, goal: Goal) -> list[Marginal]:
+    """A tenth more of each resource on every board, of every link's bandwidth, and one more board like the last.
+
+    By the relaxation's lower bounds before and after: for a platform every solution is a search of its own.
+    """
+    place, clock = system.platform, system.clock_mhz
+    one = clock if len({p.clock_mhz for p in system.parts}) == 1 else None
+    bound = mapping.least_us(system.graph, place, goal, one) * clock
+    wishes: list[tuple[str, float, Platform]] = []
+    for kind in KINDS:
+        more = max(1, round(MORE * max(getattr(b.available, kind) for b in place.boards)))
+        if any(getattr(b.available, kind) for b in place.boards):
+            wishes.append((kind, more, replace(place, boards=tuple(_with_more(b, kind, more) for b in place.boards))))
+    if place.links:
+        wider = tuple(replace(k, bandwidth_gb_s=k.bandwidth_gb_s * (1 + MORE)) for k in place.links)
+        least = min(k.bandwidth_gb_s for k in place.links)
+        wishes.append(("link_gb_s", MORE * least, replace(place, links=wider)))
+        last, count = place.links[-1], len(place.boards)
+        longer = (*place.links, replace(last, source=last.sink, sink=count))
+        wishes.append(("boards", 1, replace(place, boards=(*place.boards, place.boards[last.sink]), links=longer)))
+    found = []
+    for kind, amount, wish in wishes:
+        after = mapping.least_us(system.graph, wish, goal, one) * clock
+        found.append(_gain(clock, kind, amount, bound, min(bound, after), "relaxation"))
+    return found
 
 
 def _solved_cycles(design: Design, board: Board, goal: Goal) -> int:
@@ -316,8 +344,10 @@ def _least_cycles(design: Design, board: Board, goal: Goal) -> int:
 
 
 def explained(report: Report, design: Design | System, goal: Goal) -> Report:
-    """The report with ``limits`` and, for one board, ``marginal`` among its JSON."""
+    """The report with ``limits`` and ``marginal`` among its JSON; a sequence on one board has only the first."""
     extra = {**report.extra, "limits": limits(design)}
     if isinstance(design, Design):
         extra["marginal"] = [m.json() for m in marginal(design, goal)]
+    elif design.mode == "pipeline":
+        extra["marginal"] = [m.json() for m in marginal_platform(design, goal)]
     return replace(report, extra=extra)

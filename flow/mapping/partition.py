@@ -11,20 +11,17 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
-from flow import blocks, elaborate, pipeline, timing
-from flow import estimate as cost
-from flow.blocks import stream
-from flow.blocks.link import word_cycles
-from flow.board import KINDS, Board, Resources
+from flow import blocks, pipeline, timing
+from flow.board import KINDS, Resources
 from flow.design import Bound, Design, Violation, excess
 from flow.ir.graph import Graph
 from flow.mapping import buses, cuts, sequence
-from flow.mapping.reach import Stages
-from flow.mapping.solve import Goal, NoFit, Task, solve
+from flow.mapping.segments import Problem
+from flow.mapping.solve import Goal, NoFit, solve
 from flow.pipeline import System
 from flow.platform import Platform
 
@@ -34,96 +31,12 @@ Route = tuple[int, ...]
 Path = tuple[tuple[int, int, int], ...]  # (first node, end, board) of each part
 
 
-@dataclass
-class Problem:
-    """What a partition is sought for, and what has been found out about segments; lives within one call."""
-
-    graph: Graph
-    platform: Platform
-    goal: Goal
-    clock_mhz: float | None
-    ends: np.ndarray = field(init=False)
-    stages: dict[int, Stages] = field(init=False)
-    kept: dict[tuple[int, int, Board], Design] = field(default_factory=dict)  # smallest interval found
-    failed: dict[tuple[int, int, Board], float] = field(default_factory=dict)  # largest time (us) that does not fit
-    floors: dict[tuple[int, int, Board], float] = field(default_factory=dict)  # proved least time (us)
-
-    def __post_init__(self) -> None:
-        self.ends = np.array(cuts.boundaries(self.graph)[1:])
-        by_board: dict[Board, Stages] = {}
-        self.stages = {}
-        for b, board in enumerate(self.platform.boards):
-            if board not in by_board:
-                options = [blocks.options(self.graph, n, board) for n in self.graph.nodes]
-                by_board[board] = Stages(options, self.budget(b), self.clock(b))
-            self.stages[b] = by_board[board]
-
-    def wish(self, objective: str, min_fps: float | None = None) -> Goal:
-        """What one board's mapper is asked for: the goal's budget, not its limits on the whole."""
-        return Goal(objective, self.goal.max_utilisation, min_fps, decision=self.goal.decision)
-
-    def clock(self, b: int) -> float:
-        return self.clock_mhz or self.platform.boards[b].clock_mhz
-
-    def budget(self, b: int) -> Resources:
-        return cost.share(self.platform.boards[b], self.goal.max_utilisation, self.goal.decision)
-
-    def open_ends(self, source: int, sink: int | None, time_us: float) -> np.ndarray:
-        """Boundaries whose tensor passes the link within the time, and the end of the network."""
-        if sink is None:
-            return self.ends[-1:]
-        return np.array([e for e in self.ends[:-1] if self.link_us(int(e), source, sink) <= time_us] + [self.ends[-1]])
-
-    def link_us(self, end: int, source: int, sink: int) -> float:
-        """Time of one image's tensor on a link, three cycles of the stages at its ends included."""
-        link = self.platform.link(source, sink)
-        assert link is not None
-        tensor = self.graph.tensors[self.graph.nodes[end - 1].id]
-        clock = self.clock(source)
-        size = elaborate.size(self.graph, self.graph.nodes[end - 1].id)
-        widest = elaborate.AXIS_WIDTHS[-1]
-        words = -(-size // (widest // stream.slot_bits(tensor.quant)))
-        least = size * stream.slot_bits(tensor.quant) / 8 / (link.bandwidth_gb_s * 1e3)
-        return max(least, word_cycles(words, 8, 1e9, clock) / clock) + 3 / clock
-
-    def floor_us(self, first: int, end: int, b: int) -> float:
-        """The one-board mapper's proved least interval of a segment; infinite where nothing fits."""
-        key = first, end, self.platform.boards[b]
-        if key not in self.floors:
-            task = Task(cuts.segment(self.graph, first, end), key[2], self.wish("throughput"), self.clock(b))
-            self.floors[key] = math.inf if task.bound is None else task.bound / self.clock(b)
-        return self.floors[key]
-
-    def fits(self, first: int, end: int, b: int, time_us: float) -> Design | None:
-        """A design of a segment within the time, the smallest that the mapper finds; remembered both ways."""
-        board = self.platform.boards[b]
-        key = (first, end, board)
-        known = self.kept.get(key)
-        if known is not None and timing.slowest(known.netlist) / self.clock(b) <= time_us:
-            return known
-        if time_us <= self.failed.get(key, -1.0):
-            return None
-        goal = self.wish("area", 1e6 / time_us * (1 - 1e-12))
-        found = solve(cuts.segment(self.graph, first, end), board, goal, self.clock(b))
-        if isinstance(found, NoFit) or excess(cost.resources(found.netlist), self.budget(b)):
-            # What a segment needs, every longer one needs too.
-            for e in (int(e) for e in self.ends if e >= end):
-                self.failed[first, e, board] = max(time_us, self.failed.get((first, e, board), -1.0))
-            return None
-        self.kept[key] = found
-        return found
-
-
-def routes(platform: Platform) -> tuple[Route, ...]:
-    return platform.routes()
-
-
 def bounded(p: Problem, time_us: float, tight: bool = False) -> bool:
     """Whether some route may reach the end within the time: False is a proof that none does.
 
     ``tight``: with the one-board mapper's bound of each segment besides the relaxation.
     """
-    return any(_walk_bound(p, route, time_us, tight) for route in routes(p.platform))
+    return any(_walk_bound(p, route, time_us, tight) for route in p.platform.routes())
 
 
 def _walk_bound(p: Problem, route: Route, time_us: float, tight: bool) -> bool:
@@ -172,6 +85,14 @@ def _furthest_fit(p: Problem, first: int, b: int, time_us: float, ends: list[int
         mid = (low + high) // 2
         low, high = (mid, high) if p.fits(first, ends[mid], b, time_us) is not None else (low, mid)
     return ends[low]
+
+
+def least_us(graph: Graph, platform: Platform, goal: Goal, clock_mhz: float | None = None) -> float:
+    """The relaxation's lower bound of the interval; infinite where it proves that nothing fits."""
+    p = Problem(graph, platform, goal, clock_mhz)
+    times = p.times()
+    k = _first(times, lambda t: bounded(p, t))
+    return math.inf if k is None else float(times[k])
 
 
 def solve_platform(
@@ -224,7 +145,7 @@ def _sequence(p: Problem, batch: int, started: float) -> System | None:
 
 
 def _pipelined(p: Problem, started: float) -> System | NoFit:
-    times = _times(p)
+    times = p.times()
     least = _first(times, lambda t: bounded(p, t))
     if least is None:
         return _short(p)
@@ -251,13 +172,6 @@ def _assembled(p: Problem, times: np.ndarray, least: int, started: float) -> tup
     return None, None
 
 
-def _times(p: Problem) -> np.ndarray:
-    """Every interval (us) that a stage, a link or a memory can set, ascending."""
-    found = [s.times_us() for s in {id(s): s for s in p.stages.values()}.values()]
-    links = {p.link_us(int(e), k.source, k.sink) for k in p.platform.links for e in p.ends[:-1]}
-    return np.unique(np.concatenate([*found, np.array(sorted(links))]))
-
-
 def _first(times: np.ndarray, good: object) -> int | None:
     """Index of the first time that passes a monotone test."""
     low, high = 0, len(times) - 1
@@ -270,7 +184,7 @@ def _first(times: np.ndarray, good: object) -> int | None:
 
 
 def _any_walk(p: Problem, time_us: float) -> Path | None:
-    return next((path for route in routes(p.platform) if (path := walk(p, route, time_us))), None)
+    return next((path for route in p.platform.routes() if (path := walk(p, route, time_us))), None)
 
 
 def _fastest(p: Problem, times: np.ndarray, least: int) -> Path | None:
@@ -321,7 +235,7 @@ def _system(p: Problem, path: Path, least: int, started: float) -> System | None
         p.graph, p.platform, tuple(b for *_, b in path), (0, *(e for _, e, _ in path)), parts,
         tuple(_fastest_part(p, d, whole_us) for d in own), Bound(1, "", 0.0, False, 0.0),
     )  # fmt: skip
-    return replace(system, bound=_bound(p, system, float(_times(p)[least]), started))
+    return replace(system, bound=_bound(p, system, float(p.times()[least]), started))
 
 
 def _fastest_part(p: Problem, d: Design, whole_us: float) -> int:
@@ -345,7 +259,7 @@ def _tighter(p: Problem, least_us: float, reached_us: float) -> float:
     """A higher bound where the relaxation's leaves a gap: the least time not excluded by bounds of whole segments."""
     if reached_us <= least_us * (1 + GOOD_GAP):
         return least_us
-    times = _times(p)
+    times = p.times()
     between = times[(times >= least_us) & (times < reached_us * (1 - 1e-12))]
     k = _first(np.append(between, reached_us), lambda t: t >= reached_us or bounded(p, t, tight=True))
     return least_us if k is None else float(np.append(between, reached_us)[k])
@@ -361,7 +275,7 @@ def _limit(p: Problem, least_us: float) -> str:
     if slow > below:
         return "stream"
     need = np.zeros(len(KINDS))
-    for route in routes(p.platform)[:1]:
+    for route in p.platform.routes()[:1]:
         for s in (p.stages[b] for b in route):
             masked = np.where((s.time_us <= least_us)[..., None], s.fraction, np.inf)
             need += masked.min(axis=1)[s.row].sum(axis=0) / len(route)
@@ -376,8 +290,8 @@ def _smallest(p: Problem, times: np.ndarray, least: int, started: float) -> Syst
     if times[least] > limit * (1 + 1e-9):
         clock = p.clock(0)
         return NoFit((Violation("interval_cycles", math.ceil(times[least] * clock), math.floor(limit * clock)),))
-    for count in range(1, max(len(r) for r in routes(p.platform)) + 1):
-        for route in routes(p.platform):
+    for count in range(1, max(len(r) for r in p.platform.routes()) + 1):
+        for route in p.platform.routes():
             path = walk(p, route[:count], limit) if len(route) >= count else None
             found = None if path is None else _system(p, path, least, started)
             if found is not None:
@@ -388,7 +302,7 @@ def _smallest(p: Problem, times: np.ndarray, least: int, started: float) -> Syst
 def _quickest(p: Problem, fast: Path, whole: System, started: float, least: int) -> System:
     """Of the fastest partition over 1, 2, ... boards, the one whose image is through first, parts made for latency."""
     best = whole
-    for count in range(1, max(len(r) for r in routes(p.platform)) + 1):
+    for count in range(1, max(len(r) for r in p.platform.routes()) + 1):
         found = fast if count == len(fast) else _fewer(p, count)
         if found is None:
             continue
@@ -397,7 +311,7 @@ def _quickest(p: Problem, fast: Path, whole: System, started: float, least: int)
             continue
         quick = replace(base, parts=tuple(_for_latency(p, d) for d in base.parts))
         for s in (base, quick):
-            s = replace(s, bound=_bound(p, s, float(_times(p)[least]), started))
+            s = replace(s, bound=_bound(p, s, float(p.times()[least]), started))
             if pipeline.latency_cycles(s) < pipeline.latency_cycles(best):
                 best = s
     return best
@@ -405,8 +319,8 @@ def _quickest(p: Problem, fast: Path, whole: System, started: float, least: int)
 
 def _fewer(p: Problem, count: int) -> Path | None:
     """The fastest partition over the first ``count`` boards of the routes."""
-    times = _times(p)
-    short = [r[:count] for r in routes(p.platform) if len(r) >= count]
+    times = p.times()
+    short = [r[:count] for r in p.platform.routes() if len(r) >= count]
     k = _first(times, lambda t: any(walk(p, r, t) for r in short))
     return None if k is None else next(path for r in short if (path := walk(p, r, float(times[k]))))
 
@@ -434,7 +348,7 @@ def _checked(p: Problem, system: System) -> System | NoFit:
 
 def _short(p: Problem) -> NoFit:
     """Each resource's least use over all foldings against all boards together; else that cuts leave no way."""
-    route = routes(p.platform)[0]
+    route = p.platform.routes()[0]
     have = sum((p.budget(b) for b in route), Resources())
     options = [blocks.options(p.graph, n, p.platform.boards[route[0]]) for n in p.graph.nodes]
     least = Resources(*(sum(int(opts.resources[:, k].min()) for opts in options) for k in range(len(KINDS))))

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from flow import blocks, board, cli, estimate, explain, mapping, timing
+from flow import blocks, board, cli, estimate, explain, mapping, pipeline, timing
 from flow.design import Design
 from flow.explain import Products
 from flow.mapping import Goal
+from flow.pipeline import System
+from flow.platform import Link, Platform
 from flow.report.roofline import roofline_svg
 from tests import networks
 
@@ -117,6 +119,28 @@ def test_slow_designs_are_bounded_instead() -> None:
     for m in explain.marginal(slow, GOAL):
         if m.resource != "memory_gb_s":
             assert m.how == "relaxation" and m.interval_cycles <= fast[m.resource].interval_cycles
+
+
+def test_what_more_would_buy_on_a_platform() -> None:
+    """Bounds before and after; a link that is too slow is what pays, and another board where boards are small."""
+    base = board.load("pynq-z2")
+    tight = replace(base, available=base.available._replace(lut=9000, dsp=20))
+
+    def rows(bandwidth: float) -> dict[str, explain.Marginal]:
+        place = Platform("two", (tight, tight), (Link(0, 1, bandwidth, 0.1),))
+        s = mapping.solve_platform(networks.sample(), place, GOAL)
+        assert isinstance(s, System)
+        report = explain.explained(pipeline.estimate(s), s, GOAL).json()
+        assert {m["resource"] for m in report["marginal"]} == {"lut", "ff", "dsp", "bram18", "link_gb_s", "boards"}
+        found = {m.resource: m for m in explain.marginal_platform(s, GOAL)}
+        assert all(m.how == "relaxation" and m.gain_fps >= 0 for m in found.values())
+        before = mapping.least_us(networks.sample(), place, GOAL) * s.clock_mhz
+        assert before <= s.bound.interval_cycles + 1
+        return found
+
+    wide = rows(4.0)
+    assert wide["link_gb_s"].gain_fps == 0 and wide["boards"].gain_fps > 0
+    assert all(m.interval_cycles > 0 for m in rows(0.01).values())
 
 
 def test_picture_is_xml_with_every_layer() -> None:
