@@ -34,7 +34,8 @@ void load_blocks(const typename C::Feature memory[C::MEMORY], const int f[C::loa
     const int images = whole ? 1 : f[C::load_images], runs = whole ? 1 : f[C::load_runs], rows = whole || lines ? 1 : f[C::load_rows];
     const int last_run = f[C::load_runs] - 1, last_pixel = plane - 1;
     int word = 0, pixel = 0, block = 0, run = 0;            // where the next word belongs
-    int bank = 0, base = 0, first_bank = 0, first_base = 0; // of this word, and of the block's first
+    UInt<8> bank = 0, first_bank = 0; // of this word, and of the block's first: narrow, its choice is the longest path
+    int base = 0, first_base = 0;
     int image_base = 0;
     int last_words[C::RUNS], last_blocks[C::RUNS]; // of every run, less one: what its counters are compared with
 #pragma HLS ARRAY_PARTITION variable=last_words complete dim=0
@@ -73,7 +74,8 @@ images:
                             tile[bank][base + pixel][l] = get_byte(data, l);
                         }
                         const bool last_bank = bank == C::NB - 1;
-                        const int next_bank = last_bank ? 0 : bank + 1, next_base = last_bank ? base + plane : base;
+                        const UInt<8> next_bank = last_bank ? (UInt<8>)0 : (UInt<8>)(bank + 1);
+                        const int next_base = last_bank ? base + plane : base;
                         const int next_word = last_words[following], next_block = last_blocks[following];
                         if (word != last_word) {
                             ++word;
@@ -225,8 +227,8 @@ void route(const typename C::Weight &word, int post, int words, int &at, hls::st
 }
 
 template <class C>
-void weights(const typename C::Weight memory[C::WEIGHTS], hls::stream<int> &in, hls::stream<typename C::Weight> &to_array, hls::stream<typename C::Weight> &to_post) {
-    static typename C::Weight cache[C::CACHE];
+void weights(const typename C::Weight memory[C::WEIGHTS], hls::stream<int> &in, hls::stream<typename C::Weight> &to_array, hls::stream<typename C::Weight> &to_post,
+             typename C::Weight cache[C::CACHE]) {
     int f[C::weights_COUNT];
 #pragma HLS ARRAY_PARTITION variable=f complete dim=0
 take_fields:

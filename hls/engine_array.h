@@ -334,9 +334,8 @@ steps:
 }
 
 template <class C>
-void compute(hls::stream<int> &in, const UInt<8> tile[C::NB][C::IN_DEPTH][C::G], hls::stream<typename C::Weight> &words, hls::stream<typename C::Result> &out) {
-    static typename C::Acc acc[C::ACC_DEPTH][C::TM]; // outlives the iteration: sums over chunks of channels
-#pragma HLS ARRAY_RESHAPE variable=acc complete dim=2
+void compute(hls::stream<int> &in, const UInt<8> tile[C::NB][C::IN_DEPTH][C::G], hls::stream<typename C::Weight> &words, hls::stream<typename C::Result> &out,
+             typename C::Acc acc[C::ACC_DEPTH][C::TM]) {
     int f[C::compute_COUNT];
 #pragma HLS ARRAY_PARTITION variable=f complete dim=0
 take_fields:

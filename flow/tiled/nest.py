@@ -246,6 +246,8 @@ def iteration_cost(
     beat = np.maximum(np.maximum(steps, job.position_words + 1), FEWEST)
     positions = job.positions(m0) if job.windowed or job.gathered else job.positions() * words // job.n_words
     compute = mb * positions * beat + job.position_words + DEPTH
+    if not e.double_buffer:
+        compute = compute + load  # one after the other
     stream = mb * (positions * job.position_words + last * e.post_words(job.features))
     weights = np.maximum(stream, weight_words) + np.where(weight_words > 0, READ_LATENCY, 0)
     out = last * pixels * sum(job.widths[m0 : m0 + mb])

@@ -151,7 +151,7 @@ def surface(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> 
 def best(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float, price: float = 0.0) -> Choice | None:
     """The tiling of fewest cycles plus ``price`` times its bytes, then of least traffic; None when none fits."""
     e = job.engine
-    roomy = replace(job, engine=replace(e, acc_depth=max(e.acc_depth, ROOM), in_depth=NEVER - 1, double_buffer=True))
+    roomy = replace(job, engine=replace(e, acc_depth=max(e.acc_depth, ROOM), in_depth=NEVER - 1))
     s = surface(roomy, batch, bytes_per_cycle, port_bytes)
     ok = (s.pixels <= e.acc_depth) & (s.inputs <= e.in_depth)
     if not ok.any():
