@@ -307,6 +307,8 @@ def integers(graph: Graph, array: NDArray[Any], where: str) -> IntArray:
     """
     t = graph.tensors["input"]
     c, h, w = t.shape
+    if array.ndim == 3 and h == 1 and array.shape[1:] == (c, w):
+        array = array[:, :, None]
     if array.ndim == 3:
         array = array[None]
     if array.ndim == 4 and array.shape[1:] == (h, w, c) and array.shape[1:] != t.shape:

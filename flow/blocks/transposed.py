@@ -141,3 +141,6 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     if crops(frame):
         units.append(sample.process(f"{node.id}_crop", node.id, frame, f.pe, 0))
     return units
+
+
+SCHEDULES = conv.SCHEDULES | {name: permute.SCHEDULES[name] for name in ("permute", "slice")} | sample.SCHEDULES

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from flow import blocks, board, codegen, mapping, project
+from flow import blocks, board, codegen, mapping, project, simulate, timing
 from flow import estimate as cost
 from flow.design import Bound, Design, Folding
 from flow.fixed import Quant
@@ -155,6 +155,19 @@ def test_the_cases_cover_every_block_window_multiplier_and_memory() -> None:
     assert every == set(blocks._schedules()) - between_boards, "a C++ function that no case uses, or an unknown one"
     quick = set().union(*(functions(drawn()[s].design) for s in QUICK))
     assert quick == every, f"not in the unmarked cases: {sorted(every - quick)}"
+
+
+@pytest.mark.parametrize("seed", [20, 21])
+def test_schedules_of_every_block_are_what_the_cycle_simulation_sees(seed: int) -> None:
+    """With the estimate's FIFO depths: no deadlock, and the estimate's latency and interval."""
+    design = drawn()[seed].design
+    seen, told = simulate.simulate(design.netlist, 3), timing.analyse(design.netlist)
+    assert (seen.latency_cycles, seen.interval_cycles) == (told.latency_cycles, told.interval_cycles)
+    for process in design.netlist.processes:
+        reads, writes = blocks.schedule(process)
+        for beats, ports in ((reads, process.inputs), (writes, process.outputs)):
+            assert [len(b) for b in beats] == [p.beats for p in ports]
+            assert all(0 <= b[0] and b[-1] < process.iterations and (np.diff(b) > 0).all() for b in beats)
 
 
 def test_most_networks_fit_where_the_mapper_is_asked() -> None:

@@ -32,6 +32,12 @@ def test_reference_networks(name: str, board_name: str, objective: str, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("seed", "objective"), [(0, "throughput"), (1, "area"), (5, "latency")])
+def test_every_block(seed: int, objective: str, tmp_path: Path) -> None:
+    check(networks.gallery_draft(seed).graph(), tmp_path, objective=objective)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("board_name", ["zc706", "kv260", "u250", "arty-a7-100"])
 def test_families_and_clocks(board_name: str, tmp_path: Path) -> None:
     check(networks.sample(), tmp_path, board_name)
