@@ -66,8 +66,12 @@ def schedule(process: Process) -> tuple[list[IntArray], list[IntArray]]:
 
 
 def beats(process: Process) -> tuple[Sequence[Beats | IntArray], Sequence[Beats | IntArray]]:
-    """The same in the short form that the block gives."""
-    return _schedules()[process.function](process)
+    """The same in the short form that the block gives; asked for again and again, so kept with the process."""
+    kept = vars(process)
+    if "_beats" not in kept:
+        kept["_beats"] = _schedules()[process.function](process)
+    found: tuple[Sequence[Beats | IntArray], Sequence[Beats | IntArray]] = kept["_beats"]
+    return found
 
 
 def _array(port: Beats | IntArray) -> IntArray:

@@ -16,6 +16,7 @@ and bound does: a stage's options are split in two where the cheapest designs di
 from __future__ import annotations
 
 import ctypes
+import math
 import weakref
 from collections import Counter
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ from flow.fixed import IntArray, Quant
 from flow.ir.graph import Graph
 
 Floats = NDArray[np.float64]
-CAP = 4096  # entries of a table
+CAP = 1024  # entries of a table
 ROUNDS = 40  # updates of the weights
 NODES = 100  # of branch and bound
 SOURCE, EDGE_LAST, EDGE_KEEP, JOIN_LAST, JOIN_KEEP, STAGE, DROP, EDGE_FREE, JOIN_FREE = range(9)
@@ -202,6 +203,7 @@ class Problem:
     tables: tuple[Table, ...]
     handle: _Handle = field(repr=False)
     relaxed: _Handle = field(repr=False)  # with AXI ends of any width
+    work: int  # sums for one vector of weights
     parts: tuple[_Handle, ...] = field(repr=False)  # kept alive
 
     def options(self, picks: Sequence[int]) -> list[Option]:
@@ -323,7 +325,10 @@ def _problem(
         return _Handle("problem", n[0], layers, p[0], n[1], joined, p[1], n[2], p[2], n[3], p[3], p[4])
 
     parts = tuple(h for h, _ in joints) + tuple(t.handle for t in (*stages, *ends))
-    return Problem(tuple(stages), made(stages), made([ends[0], *stages[1:-1], ends[1]]), parts)
+    relaxed = made([ends[0], *stages[1:-1], ends[1]])
+    work = sum(math.prod(max(1, n) for n in step[2:]) for step in program.steps)
+    work += sum(len(t.options) * len(KINDS) for t in stages)
+    return Problem(tuple(stages), made(stages), relaxed, work, parts)
 
 
 def limits(budget: Resources, reserve: Floats | IntArray | None = None) -> Floats:

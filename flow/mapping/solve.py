@@ -115,36 +115,37 @@ class Task:
         self.reserve = np.maximum(self.reserve, np.array(used) - counted)
         return None
 
-    def at(self, interval: int, nodes: int = 0) -> Found | None:
-        """A design of at most ``interval``; the one of least area where that fits. ``nodes``: of branch and bound."""
+    def at(self, interval: int) -> Found | None:
+        """A design of at most ``interval``; the one of least area where that fits."""
         self.reserve *= 0.5  # deeper FIFOs of other designs say little about this one's
         for _ in range(CORRECTIONS):
             weights = choose.even()
             picks = self.problem.cheapest(interval, self.limits(), weights)
             if picks is None:
-                state, picks = self.problem.fit(interval, self.limits(), self.weights, nodes)
+                weights = self.weights.copy()
+                state, picks = self.problem.fit(interval, self.limits(), weights, self.nodes)
                 if state != 1:
                     return None
-                weights = self.weights
             found = self.fitting(picks, interval, weights)
             if found is not None:
                 return found
         return None
 
-    def prove(self, interval: int, nodes: int) -> bool:
+    def prove(self, interval: int) -> bool:
         """Raise the bound above ``interval`` if that many cycles are provably too few."""
         if self.bound is None or interval < self.bound:
             return False
-        if not self.problem.proves(interval, self.limits(0), self.weights, nodes):
+        weights = self.weights.copy()
+        if not self.problem.proves(interval, self.limits(0), weights, self.nodes):
             return False
         self.bound = self.problem.next(interval + 1)
-        self.limit = LIMITS[KINDS[int(np.argmax(self.weights))]]
+        self.limit = LIMITS[KINDS[int(np.argmax(weights))]]
         return True
 
     @property
     def nodes(self) -> int:
         """Of a search that takes some hundredths of a second, whatever the network's size."""
-        return max(10, min(200, 3_000 // len(self.problem.tables)))
+        return min(200, 2_500_000 // self.problem.work)
 
     def design(self, found: Found, started: float) -> Design:
         foldings = dict(zip((n.id for n in self.graph.nodes), self._foldings(found.picks), strict=True))
@@ -191,7 +192,13 @@ def fastest(task: Task) -> Found | None:
     assert task.bound is not None
     top = max(int(t.options.cycles[-1]) for t in task.problem.tables)
     interval, growth, failed = task.bound, GROWTH, task.bound - 1
-    found = task.at(interval) or task.at(interval, task.nodes)
+    found = task.at(interval)
+    while found is None and task.prove(task.bound) and task.bound is not None and task.bound < top:
+        found = task.at(task.bound)
+    interval = max(interval, task.bound or top)
+    slowest = None if found is not None else task.at(top)
+    if found is None and slowest is None:
+        return None
     for _ in range(TRIES):
         if found is not None or interval >= top:
             break
@@ -199,9 +206,9 @@ def fastest(task: Task) -> Found | None:
         interval = task.problem.next(max(interval + 1, int(interval * (1 + growth)))) or top
         growth *= 2
         found = task.at(interval)
-    if found is None:
-        found = task.at(top, task.nodes)
-    return None if found is None else _searched(task, _closer(task, found, failed))
+    found = found or slowest
+    assert found is not None
+    return _searched(task, _closer(task, found, failed))
 
 
 def _closer(task: Task, found: Found, failed: int) -> Found:
@@ -232,10 +239,10 @@ def _searched(task: Task, found: Found) -> Found:
             break
         mid = task.problem.next(max(low, int(math.sqrt(low * found.interval))))
         mid = low if mid is None or mid >= found.interval else mid
-        if task.prove(mid, task.nodes):
+        if task.prove(mid):
             failed = mid
             continue
-        better = task.at(mid, task.nodes)
+        better = task.at(mid)
         if better is not None and better.interval < found.interval:
             found = better
         else:
@@ -284,7 +291,7 @@ def smallest(task: Task) -> Found | None:
     top = max(int(t.options.cycles[-1]) for t in task.problem.tables)
     if goal.min_fps:
         top = min(top, int(clock * 1e6 / goal.min_fps))
-    found = task.at(top, task.nodes)
+    found = task.at(top)
     if found is None or goal.max_latency_ms is None:
         return found or fastest(task)
     low, high = task.bound or top, top
@@ -363,13 +370,13 @@ def rebuild(graph: Graph, board: Board, view: Mapping[str, Any], foldings: dict[
 
 
 def _check(design: Design, goal: Goal) -> Design | NoFit:
-    t = timing.analyse(design.netlist)
-    fps = design.clock_mhz * 1e6 / t.interval_cycles
-    ms = t.latency_cycles / (design.clock_mhz * 1e3)
-    if goal.min_fps and fps < goal.min_fps:
-        return NoFit((Violation("interval_cycles", t.interval_cycles, int(design.clock_mhz * 1e6 / goal.min_fps)),))
-    if goal.max_latency_ms and ms > goal.max_latency_ms:
-        return NoFit((Violation("latency_ms", round(ms, 6), goal.max_latency_ms),))
+    cycles = timing.slowest(design.netlist)
+    if goal.min_fps and design.clock_mhz * 1e6 / cycles < goal.min_fps:
+        return NoFit((Violation("interval_cycles", cycles, int(design.clock_mhz * 1e6 / goal.min_fps)),))
+    if goal.max_latency_ms:
+        ms = timing.latency(design.netlist) / (design.clock_mhz * 1e3)
+        if ms > goal.max_latency_ms:
+            return NoFit((Violation("latency_ms", round(ms, 6), goal.max_latency_ms),))
     if goal.max_energy_mj:
         mj = cost.estimate(design).energy_mj or 0.0
         if mj > goal.max_energy_mj:
