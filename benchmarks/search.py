@@ -27,6 +27,7 @@ from scipy.stats import mannwhitneyu
 
 from flow import board as boards
 from flow import estimate, search, timing
+from flow.board import Resources
 from flow.mapping.solve import realise
 from flow.space import Options, load
 from flow.space.nas_bench_201 import EDGES, NasBench201
@@ -45,6 +46,12 @@ FOREIGN = (
 )
 DEFAULT = "nsga2"  # the strategy that modes are compared with
 CHECKED = 12  # designs of the check
+THREE, ONE, NONE, SKIP = "nor_conv_3x3", "nor_conv_1x1", "none", "skip_connect"
+MANUAL = {  # networks that people draw
+    "residual": (THREE, NONE, THREE, SKIP, NONE, SKIP),
+    "residual, 1x1": (ONE, NONE, ONE, SKIP, NONE, SKIP),
+    "plain": (THREE, NONE, THREE, NONE, NONE, THREE),
+}
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -80,6 +87,8 @@ def problem_tables(a: argparse.Namespace, path: Path, board: str, data: str) -> 
         yield f"true joint front, {where}", front_rows(truth, spent)
     if "check" in a.only:
         yield f"costs against the estimate of whole designs, {where}", check_rows(truth)
+    if "targets" in a.only:
+        yield f"latency targets, {where}", target_rows(truth)
     if "strategies" in a.only:
         arms = strategies()
         labels = [s.label for s in arms]
@@ -175,21 +184,56 @@ def check_rows(truth: Truth) -> Rows:
     return [{**row, "over the board": over}]
 
 
-def errors_of(truth: Truth, network: int) -> list[float]:
-    """Relative errors of the table's latency, interval, LUT, FF, DSP and BRAM for a network's best accelerator."""
+def whole(truth: Truth, network: int, hardware: Sequence[int]) -> tuple[timing.Timing, Resources, float]:
+    """Schedule, resources and mJ an image of a pair as one design."""
     problem = truth.problem
-    body = int(problem.body_of[network])
-    hardware = {s: family.choices(s)[int(j)] for s, j in enumerate(truth.optimum.hardware[body])}
+    chosen = {s: family.choices(s)[int(j)] for s, j in enumerate(hardware)}
     space = load("nas-bench-201", Options(weight_bits=(8,), activation_bits=(8,)))
     assert isinstance(space, NasBench201)
     ops = problem.accuracies.cell(network)
     genotype = space.genotype({f"{j}<-{i}": op for (j, i), op in zip(EDGES, ops, strict=True)})
     graph = random_graph(space.network(genotype, problem.accuracies.shape, problem.accuracies.classes))
-    folds = {n.id: family.folding(graph, n, hardware) for n in graph.nodes}
-    net = realise(graph, problem.board, folds, 10**9)
-    times, used = timing.analyse(net), estimate.resources(net)
+    net = realise(graph, problem.board, {n.id: family.folding(graph, n, chosen) for n in graph.nodes}, 10**9)
+    times, used, clock = timing.analyse(net), estimate.resources(net), problem.board.clock_mhz
+    watts = estimate.power(net, used, times.interval_cycles, problem.board, clock)
+    return times, used, watts.energy_mj(times.interval_cycles / (clock * 1e6))[1]
+
+
+def errors_of(truth: Truth, network: int) -> list[float]:
+    """Relative errors of the table's latency, interval, LUT, FF, DSP and BRAM for a network's best accelerator."""
+    problem = truth.problem
+    body = int(problem.body_of[network])
     j0, j1, j2 = (int(j) for j in truth.optimum.hardware[body])
+    times, used, _ = whole(truth, network, (j0, j1, j2))
     point = problem.point(problem.bodies[body], (j0, j1, j2))
     said = [point.latency, point.interval, *point.used[:4]]
     real = [times.latency_cycles, times.interval_cycles, *used.tuple[:4]]
     return [float(s) / max(1, r) - 1 for s, r in zip(said, real, strict=True)]
+
+
+def target_rows(truth: Truth) -> Rows:
+    """Five latency targets, evenly spaced in logarithm over the true front: the network that few epochs call the best
+    among those that keep it, its accuracy after many, and its energy."""
+    problem = truth.problem
+    low, high = truth.late[truth.front, 1].min(), truth.late[truth.front, 1].max()
+    own = np.where(problem.body_of >= 0, truth.late[:, 1], np.inf)
+    held = problem.hardware(truth.held(1))
+    on_held = [problem.worth(b, held) for b in range(len(problem.bodies))]
+    given = np.array([latency if excess == 0 else np.inf for latency, excess in on_held])
+    given = np.where(problem.body_of >= 0, given[problem.body_of], np.inf)
+    known = [problem.accuracies.number(c) for c in MANUAL.values() if set(c) <= set(problem.accuracies.ops)]
+    manual = np.full(len(own), np.inf)
+    manual[known] = own[known]
+    rows = []
+    for target in np.linspace(low, high, 7)[1:-1]:
+        row: dict[str, Any] = {"target ms": f"{10**target:.4g}"}
+        for name, latency in (("joint", own), ("platform-aware", given), ("manual", manual)):
+            keeps = np.flatnonzero(latency <= target)
+            row[f"{name} accuracy"] = row[f"{name} mJ"] = "-"
+            if len(keeps):
+                best = int(keeps[np.argmax(problem.accuracies.early[keeps])])
+                hardware = held if name == "platform-aware" else truth.optimum.hardware[problem.body_of[best]]
+                row[f"{name} accuracy"] = f"{problem.accuracies.late[best]:.2%}"
+                row[f"{name} mJ"] = f"{whole(truth, best, hardware)[2]:.3g}"
+        rows.append(row)
+    return rows

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from flow import board, estimate, timing
+from flow import bench, board, estimate, timing
 from flow.mapping.solve import realise
-from flow.search import modes
+from flow.search import modes, names
 from flow.space import Options, load
 from flow.space.nas_bench_201 import CELLS, EDGES, OPS, STAGES
 from flow.space.network import random_graph
@@ -159,3 +159,21 @@ def test_the_published_table_is_read_in_its_own_order():
             assert table.cell(table.number(ops)) == ops
     with pytest.raises(accuracies.TableError, match="not one of cifar10"):
         accuracies.load(path, "mnist")
+
+
+@pytest.mark.slow
+def test_the_benchmark_prints_its_tables(tmp_path):
+    path = tmp_path / "two.csv"
+    path.write_text(table_text())
+    words = f"--table {path} --boards zcu102 --seeds 2 --budgets 8 24 --workers 1".split()
+    tables = dict(bench.load("search")(words))
+    assert {t.partition(",")[0] for t in tables} == {
+        "true joint front", "costs against the estimate of whole designs", "latency targets", "hypervolume ratio",
+        "whole benchmark",
+    }  # fmt: skip
+    front = next(rows for t, rows in tables.items() if t.startswith("true joint front"))[0]
+    assert front["networks"] == 64 and front["front"] >= 1
+    searched = next(rows for t, rows in tables.items() if "joint search" in t)
+    assert {r["search"] for r in searched} >= set(names())
+    held = next(rows for t, rows in tables.items() if "modes with" in t)
+    assert all(0 <= float(r["24"].split()[0]) <= 1 for r in held)
