@@ -304,9 +304,11 @@ def depth_of(text: str) -> tuple[str, int]:
 
 
 def synth(a: argparse.Namespace) -> Answer:
+    from flow import place
     from flow.toolchain import synthesis
 
-    found = synthesis.reports(Path(a.folder), a.toolchain, a.block, a.timeout, a.impl)
+    folders = place.folders(Path(a.folder))
+    found = [r for f in folders for r in synthesis.reports(f, a.toolchain, a.block, a.timeout, a.impl)]
     emit(a, found, lambda: "\n".join(json.dumps(r) for r in found))
     return 0
 

@@ -119,11 +119,16 @@ class Loaded:
         return assembly.csim(self.inner, images, native, reference)
 
 
+def folders(folder: Path) -> list[Path]:
+    """The projects of a compiled folder: itself, or one for each board."""
+    return [p.folder for p in assembly.load(folder).parts] if assembly.is_project(folder) else [folder]
+
+
 def findings(folder: Path) -> list[Finding]:
     """Lint of a compiled folder, of every board's project where there are several, files named from the folder."""
-    if not assembly.is_project(folder):
+    parts = folders(folder)
+    if parts == [folder]:
         return lint.lint(folder)
-    parts = [p.folder for p in assembly.load(folder).parts]
     return [replace(f, file=f"{p.relative_to(folder).as_posix()}/{f.file}") for p in parts for f in lint.lint(p)]
 
 

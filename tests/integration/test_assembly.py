@@ -16,6 +16,7 @@ from flow import assembly, cli, project
 from flow.ir import emit
 from flow.space.network import random_graph
 from flow.space.stack import Stack
+from tests.mock_tools import fixture
 
 BOARD = """
 name = "b{n}"
@@ -119,6 +120,18 @@ def test_simulation_agrees_with_the_estimate(compiled: Path, capsys: pytest.Capt
     delays = sum(k["latency_us"] for k in estimate["platform"]["links"]) * estimate["clock_mhz"]
     assert got["latency_cycles"] + delays == pytest.approx(estimate["latency_cycles"], rel=0.02)
     assert any(f["name"].startswith("link0") for f in got["fifos"])
+
+
+def test_synthesis_takes_every_board(
+    compiled: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    copied = tmp_path / "net"
+    shutil.copytree(compiled, copied)
+    fixture.mock_path(monkeypatch, ["vitis_hls"])
+    code, out, _ = run(capsys, "synth", str(copied), "--json")
+    tops = {Path(r["file"]).relative_to(copied).parts[0] for r in json.loads(out) if r["top"] == "accel"}
+    boards = len(json.loads((copied / "design.json").read_text())["parts"])
+    assert code == 0 and boards >= 2 and tops == {f"board{i}" for i in range(boards)}
 
 
 @pytest.mark.slow
