@@ -384,6 +384,6 @@ def refuse_unknown(model: ModelProto, known: set[str]) -> None:
     for node in model.graph.node:
         if node.op_type not in known:
             raise ModelError(
-                f"{node_label(node)}: the operator is not supported (supported: {', '.join(sorted(known))}); "
-                "replace it or end the network before it"
+                f"{node_label(node)}: the operator is not supported; replace it or end the network before it "
+                f"(supported: {', '.join(sorted(known))})"
             )

@@ -68,7 +68,7 @@ def loaded(model: ModelProto) -> tuple[Graph, tuple[str, ...]]:
         function = OPERATORS.get(node.op_type) if node.domain in DOMAINS else None
         if function is None:
             raise refusal(
-                node, f"the operator is not supported (supported: {', '.join(sorted(OPERATORS))}); replace it"
+                node, f"the operator is not supported; replace it (supported: {', '.join(sorted(OPERATORS))})"
             )
         found = function(importer, node)
         for name, value in zip(node.output, found if isinstance(found, tuple) else (found,), strict=False):

@@ -60,7 +60,7 @@ BAD: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "garbage": (lambda m, p: (p.write_bytes(b"\x00\xffnot a model"), p)[1], "not an ONNX file"),
     "truncated": (truncated, "truncated"),
     "missing": (lambda m, p: p, "No such file"),
-    "operator": (lambda m, p: float_model(p, "Softsign"), "Softsign"),
+    "operator": (lambda m, p: float_model(p, "Hardmax"), "Hardmax"),
     "dynamic": (lambda m, p: float_model(p, shape=(1, 2, "height", 6)), "dynamic"),
     "batch": (lambda m, p: float_model(p, shape=(4, 2, 6, 6)), "batch 4"),
 }
