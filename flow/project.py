@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from flow import codegen, estimate, mapping, system, tiled
 from flow.board import Board, from_json
 from flow.board import load as load_board
-from flow.design import Design, Folding, Report
+from flow.design import Design, Folding, Report, Violation
 from flow.fixed import IntArray
 from flow.ir import emit, onnx_file, passes, qdq
 from flow.ir.graph import Graph
@@ -109,6 +109,8 @@ def compile_tiled(
     report = design.report()
     if not report.fits:
         return mapping.NoFit(report.violations)
+    if goal.max_energy_mj and (report.energy_mj or 0.0) > goal.max_energy_mj:
+        return mapping.NoFit((Violation("energy_mj", round(report.energy_mj or 0.0, 6), goal.max_energy_mj),))
     images = random_images(graph, min(VECTORS, design.batch), seed)
     vectors = images, graph.evaluate(images)[graph.output]
     found = {MODEL: model.SerializeToString(), **render.files(compile_program(design), vectors)}

@@ -374,7 +374,8 @@ def _check(design: Design, goal: Goal) -> Design | NoFit:
     if goal.min_fps and design.clock_mhz * 1e6 / cycles < goal.min_fps:
         return NoFit((Violation("interval_cycles", cycles, int(design.clock_mhz * 1e6 / goal.min_fps)),))
     if goal.max_latency_ms:
-        ms = timing.latency(design.netlist) / (design.clock_mhz * 1e3)
+        # Finite FIFOs may make it longer than the schedule.
+        ms = cost.latency_cycles(design.netlist, timing.analyse(design.netlist)) / (design.clock_mhz * 1e3)
         if ms > goal.max_latency_ms:
             return NoFit((Violation("latency_ms", round(ms, 6), goal.max_latency_ms),))
     if goal.max_energy_mj:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from flow import board, estimate, mapping
+from flow import board, estimate, mapping, project
 from flow.bench import load as benchmark
 from flow.config import Config, ConfigError
 from flow.cost import energy
+from flow.ir import emit
 from flow.tasks import goal_of, measures
 from tests import networks
+from tests.integration.test_blocks_csim import rescaled
 
 ZCU = board.load("zcu102")
 LOGIC = (10_000.0, 0.0, 0.0, 0.0, 0.0)
@@ -80,10 +82,17 @@ def test_report_and_limit() -> None:
     assert report.energy_mj == pytest.approx((report.power["static_w"] + report.power["dynamic_w"]) * seconds * 1e3)
     low, high = report.intervals["energy_mj"]
     assert low < report.energy_mj < high
-    assert report.json()["energy_mj"] == report.energy_mj == measures(report, ZCU.available.tuple)["energy_mj"]
+    assert report.json()["energy_mj"] == report.energy_mj == measures(report, ZCU)["energy_mj"]
     refused = mapping.solve(graph, ZCU, mapping.Goal(max_utilisation=0.2, max_energy_mj=report.energy_mj / 2))
     assert isinstance(refused, mapping.NoFit) and refused.violations[0].resource == "energy_mj"
     assert refused.violations[0].used == pytest.approx(report.energy_mj, rel=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["stream", "tiled", "auto"])
+def test_no_engine_passes_the_limit(engine: str) -> None:
+    model = emit.model(rescaled(networks.sample()))
+    refused = project.compile_for(engine, model, ZCU, mapping.Goal(max_energy_mj=1e-6))
+    assert isinstance(refused, mapping.NoFit) and "energy_mj" in str(refused)
 
 
 def test_limit_of_a_run() -> None:
