@@ -32,7 +32,7 @@ void load_blocks(const typename C::Feature memory[C::MEMORY], const int f[C::loa
     const int plane = f[C::load_rows] * f[C::load_cols], whole = f[C::load_whole];
     const bool lines = f[C::load_cols] == f[C::load_width];
     const int images = whole ? 1 : f[C::load_images], runs = whole ? 1 : f[C::load_runs], rows = whole || lines ? 1 : f[C::load_rows];
-    const int last_run = f[C::load_runs] - 1, last_pixel = plane - 1;
+    const int last_run = f[C::load_runs] - 1, last_pixel = plane - 1, image_step = f[C::load_depth] * plane;
     int word = 0, pixel = 0, block = 0, run = 0;            // where the next word belongs
     UInt<8> bank = 0, first_bank = 0; // of this word, and of the block's first: narrow, its choice is the longest path
     int base = 0, first_base = 0;
@@ -77,37 +77,23 @@ images:
                         const UInt<8> next_bank = last_bank ? (UInt<8>)0 : (UInt<8>)(bank + 1);
                         const int next_base = last_bank ? base + plane : base;
                         const int next_word = last_words[following], next_block = last_blocks[following];
-                        if (word != last_word) {
-                            ++word;
-                            bank = next_bank;
-                            base = next_base;
-                        } else {
-                            word = 0;
-                            if (pixel != last_pixel) {
-                                ++pixel;
-                            } else {
-                                pixel = 0;
-                                first_bank = next_bank;
-                                first_base = next_base;
-                                if (block != last_block) {
-                                    ++block;
-                                } else {
-                                    block = 0;
-                                    if (run != last_run) {
-                                        ++run;
-                                    } else {
-                                        run = 0;
-                                        image_base += f[C::load_depth] * plane;
-                                        first_bank = 0;
-                                        first_base = image_base;
-                                    }
-                                    last_block = next_block;
-                                    last_word = next_word;
-                                    following = following == last_run ? 0 : following + 1;
-                                }
-                            }
-                            bank = first_bank;
-                            base = first_base;
+                        const bool pixel_done = word == last_word, block_done = pixel_done && pixel == last_pixel;
+                        const bool run_done = block_done && block == last_block, image_done = run_done && run == last_run;
+                        if (image_done) image_base += image_step;
+                        bank = image_done ? (UInt<8>)0 : pixel_done && !block_done ? first_bank : next_bank;
+                        base = image_done ? image_base : pixel_done && !block_done ? first_base : next_base;
+                        if (block_done) {
+                            first_bank = bank;
+                            first_base = base;
+                        }
+                        word = pixel_done ? 0 : word + 1;
+                        pixel = block_done ? 0 : pixel_done ? pixel + 1 : pixel;
+                        block = run_done ? 0 : block_done ? block + 1 : block;
+                        run = image_done ? 0 : run_done ? run + 1 : run;
+                        if (run_done) {
+                            last_block = next_block;
+                            last_word = next_word;
+                            following = following == last_run ? 0 : following + 1;
                         }
                     }
                 }

@@ -15,12 +15,13 @@ from flow.mapping import Goal, NoFit
 from flow.tiled import Engine, EngineError, Grid, UnsupportedError, lower, nest, solve, tilings
 from flow.tiled.design import rates
 from flow.tiled.engine import resources
+from flow.tiled.grids import GRIDS
 from flow.tiled.layout import jobs
 from flow.tiled.solve import PATIENCE
 from tests.networks import Draft, random_draft, resnet8, sample
 
 GRID = Grid(
-    arrays=((8, 8), (16, 8), (16, 16)), granule=8, wp=(8,), acc_depth=(32, 128), in_depth=(64, 512), cache=(0, 256),
+    arrays=((8, 8), (16, 8)), granule=8, wp=(8,), acc_depth=(32, 128), in_depth=(64, 512), cache=(0, 256),
     copies=(1, 2), batch=(1, 2),
 )  # fmt: skip
 SMALL = Engine(tm=16, tn=8, granule=8, wp=8, acc_depth=64, in_depth=256, cache=128)
@@ -120,3 +121,12 @@ def test_estimate_report_names_the_engine() -> None:
     assert report["engines"][0]["kind"] == "tiled" and report["engines"][0]["parameters"]["tm"] == found.engine.tm
     assert report["fps"] == pytest.approx(2e8 / found.interval_cycles)
     assert report["macs"] == sum(resnet8().macs(n) for n in resnet8().nodes)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_grids_of_the_field_are_spaces_of_the_search(name: str) -> None:
+    place = board.load("zcu102")
+    space = GRIDS[name](place)
+    found = solve(resnet8(), place, Goal(), 200.0, space)
+    assert (found.engine.tm, found.engine.tn) in space.arrays and found.engine.wp in space.wp
+    assert space.points() > 1000
