@@ -133,7 +133,7 @@ def arithmetic_fps(graph: Graph, design: Design) -> float:
 def rate() -> Iterator[tuple[str, list[Row]]]:
     place, board = space.load("default"), boards.load("zcu102")
     rng, rows = np.random.default_rng(0), []
-    for label, count in (("first", 300), ("after them", 600)):
+    for label, count in (("first", 100), ("after them", 200)):
         spent = dict.fromkeys(("genotype and network", "graph with weights", "mapping", "full estimate"), 0.0)
         found_gaps = []
         for _ in range(count):
