@@ -82,11 +82,13 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
     work = np.array([c.spec.macs for c in feasible], float)
     fresh = {i for i, c in enumerate(feasible) if c.spec.digest not in behind}
     chosen: list[NetSpec] = []
+    order: list[int] = []
     most: dict[int, float] = {}  # gains only shrink as more networks are known: earlier ones are bounds of later ones
     while fresh and len(chosen) < count:
-        every = np.array(sorted(fresh))
-        # Whatever another one dominates, its work counted too, is worth no more than that one.
-        order = every[pareto.nondominated(np.column_stack([hopeful[every], work[every]]))].tolist()
+        order = [i for i in order if i in fresh]
+        if not order:  # whatever another one dominates, its work counted too, is worth no more than that one
+            every = np.array(sorted(fresh))
+            order = every[pareto.nondominated(np.column_stack([hopeful[every], work[every]]))].tolist()
         front = points[known][pareto.nondominated(points[known])]
         exact: set[int] = set()
 
