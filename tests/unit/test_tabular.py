@@ -1,6 +1,7 @@
 """The tabular benchmark: its costs against whole designs, its optima against everything else, its runs repeatable."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +144,12 @@ def test_a_missing_or_incomplete_table_is_one_line(tmp_path):
     short.write_text("\n".join(table_text().splitlines()[:20]))
     with pytest.raises(accuracies.TableError, match="49 cells are missing"):
         accuracies.load(short)
+
+
+def test_the_table_trained_here_is_whole():
+    table = accuracies.load(Path(__file__).parents[2] / "benchmarks" / "digits64.csv")
+    assert (table.name, table.shape, table.classes, len(table.early)) == ("digits", (1, 16, 16), 10, 64)
+    assert 0.05 < table.late.min() and table.late.mean() > table.early.mean()
 
 
 def test_the_published_table_is_read_in_its_own_order():
