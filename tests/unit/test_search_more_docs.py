@@ -37,4 +37,4 @@ def test_the_documented_space_and_strategy_work_together(tmp_path: Path) -> None
 def test_every_space_and_strategy_is_in_the_documentation() -> None:
     spaces, strategies = (DOCS / "add-a-space.md").read_text(), (DOCS / "add-a-strategy.md").read_text()
     assert all(f"`{name}`" in spaces for name in space_names())
-    assert all(f"`{name}`" in strategies for name in [*names(), "optuna_samplers"])
+    assert all(f"`{name}`" in strategies for name in [*names(), "optuna_samplers", "pymoo_nsga2"])
