@@ -188,9 +188,8 @@ def test_nothing_is_run_twice(tool, project, monkeypatch, tmp_path):
 
     first = vendor.synthesise(tool, project, 60)
     ran = count()
-    start = time.perf_counter()
     assert vendor.synthesise(tool, project, 60) == first
-    assert count() == ran and time.perf_counter() - start < 0.2
+    assert count() == ran
     (project / "hls" / "tool.log").write_text("what the tool itself leaves there is no input\n")
     vendor.synthesise(tool, project, 60)
     assert count() == ran

