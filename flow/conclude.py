@@ -54,7 +54,7 @@ def finalists(study: Study) -> tuple[list[NetSpec], float]:
     else:
         chosen = [min(good, key=lambda c: (price[c.spec.digest], c.number)).spec]
     share = round(max(0.1, min(1.0, left / max(price[s.digest] for s in chosen))), 3)
-    # The longest first, by work and not by measured pace: trial numbers follow this order, and the same seed gives the same.
+    # The longest first, by work and not by measured pace: trial numbers follow this order.
     chosen.sort(key=lambda s: (-s.macs, s.digest))
     study.archive.append({"kind": "finalists", "networks": [s.digest for s in chosen], "share": share})
     return chosen, share
