@@ -4,7 +4,7 @@ Where branches meet, an estimate takes its latency from the simulation with fini
 schedule alone, are the independent comparison. (The simulation is tested against a second one, cycle by cycle.)
 
 ``--designs N`` (200) random networks with random foldings; ``--twins N`` (120) small RTL twins of the memories and
-multipliers that those designs use, put through Yosys (``pip install coexplore[oracle]``); 0 leaves them out.
+multipliers that those designs use, put through Yosys (``pip install coexplore[rtl]``); 0 leaves them out.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def synthesised(twins: Sequence[Twin], family: str) -> list[tuple[int, int]]:
     try:
         from pyosys import libyosys
     except ImportError:
-        raise ValueError("bench oracle: pyosys is missing: pip install coexplore[oracle], or --twins 0") from None
+        raise ValueError("bench oracle: pyosys is missing: pip install coexplore[rtl], or --twins 0") from None
     with tempfile.TemporaryDirectory() as folder:
         source, told, log = (Path(folder, n) for n in ("t.v", "stat.json", "log"))
         source.write_text("".join(verilog(t, f"t{k}") for k, t in enumerate(twins)) + top(twins))

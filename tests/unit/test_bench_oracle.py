@@ -38,7 +38,7 @@ def test_twins_are_verilog_of_their_size() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("pyosys") is None, reason="pyosys is not installed (coexplore[oracle])")
+@pytest.mark.skipif(importlib.util.find_spec("pyosys") is None, reason="pyosys is not installed (coexplore[rtl])")
 def test_primitives_by_yosys() -> None:
     twins = [
         ("memory", 512, 36),
