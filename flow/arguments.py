@@ -6,22 +6,29 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 from flow import __version__
 from flow.modes import MODES
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is one line that says where the right one is listed."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help)\n")
+
+
 def parser(
     commands: Mapping[str, Callable[[argparse.Namespace], int]], defaults: Mapping[str, Any] = MappingProxyType({})
-) -> argparse.ArgumentParser:
+) -> Parser:
     """The whole command line; ``commands`` gives the function of each command's name, ``defaults`` those of
     ``search`` that differ (a system's)."""
-    top = argparse.ArgumentParser(prog="flow", description="Search networks and FPGA accelerators together.")
+    top = Parser(prog="flow", description="Search networks and FPGA accelerators together.")
     top.add_argument("--version", action="version", version=f"coexplore {__version__}")
     groups = top.add_subparsers(title="commands", metavar="COMMAND")
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str) -> Parser:
         p = groups.add_parser(name, help=text, description=text)
         p.set_defaults(run_command=commands[name])
         p.add_argument("--json", action="store_true", help="JSON on standard output")
@@ -84,16 +91,19 @@ def parser(
 
 
 def positive(text: str) -> int:
-    n = int(text)
-    if n < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return n
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
 
 
 def above_zero(text: str) -> float:
-    if not 0 < float(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above zero")
-    return float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return number
 
 
 def _search_arguments(p: argparse.ArgumentParser) -> None:

@@ -104,8 +104,10 @@ def test_version_and_no_command(capsys: pytest.CaptureFixture[str]) -> None:
         ["boards", "--colour"],
     ],
 )
-def test_wrong_usage_is_two(arguments: list[str]) -> None:
+def test_wrong_usage_is_two_and_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     usage(*arguments)
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and err.startswith("flow") and "--help)" in err
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
