@@ -185,6 +185,7 @@ def describe(program: Program) -> dict[str, Any]:
         "digest": d.digest,
         "graph": g.digest,
         "board": d.board.name,
+        "board_data": d.board.json(),
         "part": d.board.part,
         "clock_mhz": d.clock_mhz,
         "top": TOP,
