@@ -6,21 +6,17 @@ SF = IC * KH * KW / SIMD. Grouped convolutions run their groups one after anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
-import numpy as np
-
-from flow.blocks import mac, window
+from flow.blocks import foldings, mac, window
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
-from flow.blocks.pareto import Options, divisors
+from flow.blocks.pareto import Options
 from flow.blocks.requant import Rounder, Rounding, beat, ctype, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Contents, Folding, Memory, Multiplier, Port, Process, Storage, stage_cycles
+from flow.design import Contents, Folding, Memory, Multiplier, Port, Process, Storage
 from flow.fixed import IntArray, Quant, bits_for
 from flow.ir.graph import Graph, Node, once
 from flow.ir.ops import Conv, Dense, Op
@@ -128,138 +124,11 @@ def unit_cost(la: Layer, f: Folding, beat_size: int, ultra: bool) -> Resources:
     return dots + parts + feed_cost(la, f.pe, f.simd, beat_size)
 
 
-class Head(NamedTuple):
-    """A way to bring windows to the unit: mode, channel lanes, elements of a beat, interval and cost of the unit."""
-
-    mode: str
-    lanes: int
-    beat: int
-    cycles: int
-    cost: Resources
-    ahead: int  # windows that wait behind the unit at least, before what the reader's pipeline moves
-    beats: int  # of a window
-
-
-def heads(la: Layer) -> dict[int, list[Head]]:
-    """All ways to feed the unit, by the SIMD widths that they can feed."""
-    g = la.geometry
-    modes = ["none"] if g is None else ["serial", "parallel"] if window.parallel_legal(g) else ["serial"]
-    found: dict[int, list[Head]] = {}
-    for mode in modes:
-        for lanes in divisors(la.lanes_of):
-            beat_size = lanes * (la.kernel if mode == "parallel" else 1)
-            cycles, cost, ahead, beats = 0, Resources(), 0, 0
-            if g is not None:
-                ahead, beats = window.least_ahead(g, lanes, mode)
-                cycles = stage_cycles((window.iterations(g, lanes, mode), window.DEPTH[mode]))
-                cost = window.cost(g, lanes, mode, la.x.bits)
-            for simd in divisors(beat_size) if mode == "parallel" else [lanes]:
-                if simd >= lanes:
-                    found.setdefault(simd, []).append(Head(mode, lanes, beat_size, cycles, cost, ahead, beats))
-    return found
-
-
-class Feeds(NamedTuple):
-    """Pairs of a SIMD width and a head that can feed it, as arrays."""
-
-    simd: IntArray
-    lanes: IntArray
-    mode: IntArray  # which of MODES
-    cycles: IntArray
-    inner: IntArray  # bits a beat between window and unit
-    ahead: IntArray  # windows, rounded down, that wait there, and beats of one
-    beats: IntArray
-    once: IntArray  # (pairs, resources) of head and feed when every output has its own PE
-    again: IntArray  # the same when the vector is used for several output folds
-
-
-MODES = ("none", "parallel", "serial")
-MEMORIES: tuple[Storage, ...] = ("bram", "lutram")
-MULTIPLIERS: tuple[Multiplier, ...] = ("dsp", "lut", "packed")
-KINDS = tuple((mode, mult, memory) for mode in MODES for mult in MULTIPLIERS for memory in MEMORIES)  # sorted
-SHALLOW = 16  # weight memories of so few words are not tried in block RAM
-
-
-def pairs(la: Layer) -> Feeds:
-    found = [(simd, h) for simd, choices in heads(la).items() for h in choices]
-    costs = [
-        [h.cost + feed_cost(la, pe, simd, h.beat) for simd, h in found] for pe in (la.outputs, 0)
-    ]  # PE 0: fewer than there are outputs
-    return Feeds(
-        *(
-            np.array(column, np.int64)
-            for column in (
-                [simd for simd, _ in found],
-                [h.lanes for _, h in found],
-                [MODES.index(h.mode) for _, h in found],
-                [h.cycles for _, h in found],
-                [h.beat * la.x.bits if h.mode != "none" else 0 for _, h in found],
-                [h.ahead for _, h in found],
-                [h.beats for _, h in found],
-                *costs,
-            )
-        )
-    )
-
-
-def weight_costs(la: Layer, pe: IntArray, simd: IntArray, memory: Storage) -> IntArray:
-    """``weight_cost`` for all pairs of (``pe``, ``simd``)."""
-    products = np.multiply.outer(pe, simd)
-    unique, back = np.unique(products, return_inverse=True)
-    table = np.array([weight_cost(la, int(n), memory) for n in unique], np.int64)
-    return table[back.reshape(products.shape)]
-
-
-def products(
-    la: Layer, pe: IntArray, simd: IntArray, mult: Multiplier, ultra: bool
-) -> Iterator[tuple[IntArray | None, IntArray]]:
-    """For each PE: cost of the products and pipeline depth at each SIMD width; no cost where packing is illegal."""
-    last: mac.Packing | int | None = 0  # of what was computed last: a packing, or None without
-    for n in (int(n) for n in pe):
-        pack = mac.packing(la.weights, la.x_range, mac.wide_port(ultra), n) if mult == "packed" else None
-        if mult == "packed" and pack is None:
-            yield None, simd
-            continue
-        if pack != last:
-            arguments = (la.weights, la.x_range, la.rounding.acc_bits, mult)
-            parts = [mac.parts(int(s), *arguments, pack) for s in simd]
-            group, join, row = (np.array(column, np.int64) for column in zip(*parts, strict=True))
-            depths = np.array([depth(la, n, int(s), mult, ultra) for s in simd], np.int64)
-            last = pack
-        groups = -(-n // pack.rows) if pack else n
-        yield group * groups + join * (n - groups) + row * n, depths
-
-
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def layer_options(la: Layer, ultra: bool) -> Options:
-    """Every undominated legal folding. Axes: multiplier, memory, PE, pair of SIMD and head, resource."""
-    pe, feed = np.array(divisors(la.outputs), np.int64), pairs(la)
-    simd, where = np.unique(feed.simd, return_inverse=True)
-    lanes = np.array([lane_cost(la, int(n)) for n in pe], np.int64)[:, None]
-    stores = [weight_costs(la, pe, simd, m)[:, where] for m in MEMORIES]
-    fronts = np.where((pe < la.outputs)[:, None, None], feed.again, feed.once)
-    words = la.groups * np.multiply.outer(la.outputs // pe, la.inputs * la.kernel // feed.simd)
-    shape = (len(MULTIPLIERS), len(MEMORIES), len(pe), len(feed.simd))
-    cost = np.zeros((*shape, len(Resources._fields)), np.int64)
-    cycles, held, legal = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.ones(shape, bool)
-    for i, mult in enumerate(MULTIPLIERS):
-        for k, (dots, depths) in enumerate(products(la, pe, simd, mult, ultra)):
-            if dots is None:
-                legal[i, :, k] = False
-                continue
-            cost[i, :, k] = dots[where] + lanes[k] + fronts[k]
-            busy = la.vectors * words[k] + np.maximum(depths[where] - 1, 1)
-            cycles[i, :, k] = np.maximum(stage_cycles((0, 1)) - 1 + busy, feed.cycles)
-            held[i, :, k] = np.maximum(feed.ahead - -(-depths[where] // words[k]), 0) * feed.beats
-    for j, store in enumerate(stores):
-        cost[:, j] += store
-    legal[:, MEMORIES.index("bram")] &= words > SHALLOW
-    # UltraRAM has no initial contents (AMD UG573): no place for constants.
-    m, s, p, f = np.nonzero(legal)
-    kind = (feed.mode[f] * len(MULTIPLIERS) + m) * len(MEMORIES) + s
-    numbers = np.column_stack([pe[p], feed.simd[f], feed.lanes[f]])
-    streams = feed.inner[f], np.zeros_like(kind), held[legal]
-    return Options(numbers, kind, KINDS, cycles[legal], cost[legal], *streams).undominated
+    """Every undominated legal folding."""
+    counts = la.inputs, la.kernel, la.outputs, la.groups, la.vectors, la.lanes_of
+    return foldings.enumerated("dense", foldings.packed_unit(la.geometry, counts, la.x, la.weights, la.rounding, ultra))
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:

@@ -8,20 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flow.blocks import mac, window
+from flow.blocks import foldings, mac, window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import Options, divisors, undominated
+from flow.blocks.pareto import Options
 from flow.blocks.requant import Rounder, Rounding, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Contents, Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
+from flow.design import Contents, Folding, Memory, Multiplier, Port, Process, Storage
 from flow.fixed import Quant, bits_for
 from flow.ir.graph import Graph, Node, once
 from flow.ir.ops import Conv, Op
-
-MULTIPLIERS: tuple[Multiplier, ...] = ("lut", "dsp")
-STORAGE: tuple[Storage, ...] = ("lutram", "bram")
 
 
 def serves(op: Op) -> bool:
@@ -93,29 +90,11 @@ def unit_cost(
 @lru_cache(maxsize=16384)
 def layer_options(la: Layer, ultra: bool) -> Options:
     """Every undominated legal folding."""
-    found = []
-    modes = ["none"] if la.geometry.trivial else ["serial"]
-    if not la.geometry.trivial and window.parallel_legal(la.geometry):
-        modes.append("parallel")
-    for mode in modes:
-        for pe in divisors(la.geometry.channels):
-            for unroll in divisors(la.kernel) if mode == "parallel" else [1]:
-                for mult in MULTIPLIERS:
-                    f = Folding(pe, unroll, pe, mode, mult)
-                    cycles, extra = stage_cycles((iterations(la, f), depth(la, f))), Resources()
-                    if mode != "none":
-                        cycles = max(
-                            cycles, stage_cycles((window.iterations(la.geometry, pe, mode), window.DEPTH[mode]))
-                        )
-                        extra = window.cost(la.geometry, pe, mode, la.x.bits)
-                    beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
-                    busy = iterations(la, f) // la.pixels
-                    held = window.held(la.geometry, pe, mode, depth(la, f), busy) if mode != "none" else 0
-                    for memory in STORAGE:
-                        cost = unit_cost(la, pe, unroll, beat_bits, mult, memory, ultra) + extra
-                        inner = beat_bits if mode != "none" else 0
-                        found.append(Option(f._replace(memory=memory), cycles, cost, inner, held=held))
-    return undominated(found)
+    channels = la.geometry.channels
+    counts = 1, la.kernel, channels, 1, la.pixels, channels
+    return foldings.enumerated(
+        "depthwise", foldings.packed_unit(la.geometry, counts, la.x, la.weights, la.rounding, ultra)
+    )
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from flow import blocks, board
-from flow.blocks.pareto import collected, undominated
+from flow.blocks import conv, depthwise, mac, window
+from flow.blocks.pareto import collected, divisors, undominated
 from flow.board import Resources
-from flow.design import Folding, Option
+from flow.design import Folding, Option, stage_cycles
 from flow.ir.graph import Graph
 from tests import networks
 
@@ -59,3 +62,60 @@ def test_arrays_are_a_sequence_of_options() -> None:
     options = [Option(Folding(2, 3, 4, "serial", "dsp", "bram"), 9, Resources(1, 2, 3, 4, 5), 6)] * 2
     assert list(collected(options)) == options and collected(options)[-1] == options[0] and len(collected(options)) == 2
     assert collected(options)[:1] == options[:1]
+
+
+def by_hand(la: conv.Layer | depthwise.Layer, ultra: bool) -> list[Option]:
+    """Every legal folding of a layer, from what is built for one: a few words for a few hundred foldings."""
+    dense, g = isinstance(la, conv.Layer), la.geometry
+    windowed = g is not None and not g.trivial
+    modes = ["serial"] + ["parallel"] * window.parallel_legal(g) if windowed else ["none"]
+    outputs = la.outputs if dense else g.channels
+    places = itertools.product(modes, divisors(outputs), divisors(la.lanes_of if dense else outputs))
+    found = []
+    for mode, pe, lanes in places:
+        if not dense and pe != lanes:
+            continue
+        beat = lanes * (la.kernel if mode == "parallel" else 1)
+        wide = divisors(beat if dense else la.kernel) if mode == "parallel" else [lanes if dense else 1]
+        for simd, mult, memory in itertools.product(wide, ("lut", "dsp", "packed"), ("lutram", "bram")):
+            f = Folding(pe, simd, lanes, mode, mult, memory)
+            o = _built(la, f, beat, ultra) if not dense or simd >= lanes else None
+            found += [o] if o else []
+    return found
+
+
+def _built(la: conv.Layer | depthwise.Layer, f: Folding, beat: int, ultra: bool) -> Option | None:
+    bits = beat * la.x.bits
+    if isinstance(la, conv.Layer):
+        if f.mult == "packed" and mac.packing(la.weights, la.x_range, mac.wide_port(ultra), f.pe) is None:
+            return None
+        folds = conv.folds(la, f)
+        busy = la.groups * folds.nf * folds.sf
+        if f.memory == "bram" and busy <= 16:
+            return None
+        depth, iterations = conv.depth(la, f.pe, f.simd, f.mult, ultra), folds.iterations
+        cost = conv.unit_cost(la, f, beat, ultra)
+    else:
+        if f.mult == "packed":
+            return None
+        depth, iterations = depthwise.depth(la, f), depthwise.iterations(la, f)
+        busy = iterations // la.pixels
+        cost = depthwise.unit_cost(la, f.pe, f.simd, bits, f.mult, f.memory, ultra)
+    cycles, held = stage_cycles((iterations, depth)), 0
+    if f.window != "none":
+        g = la.geometry
+        assert g is not None
+        cost += window.cost(g, f.lanes, f.window, la.x.bits)
+        cycles = max(cycles, stage_cycles((window.iterations(g, f.lanes, f.window), window.DEPTH[f.window])))
+        held = window.held(g, f.lanes, f.window, depth, busy)
+    return Option(f, cycles, cost, 0 if f.window == "none" else bits, held=held)
+
+
+@pytest.mark.parametrize("ultra", [True, False])
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_no_folding_is_missed(graph: Graph, ultra: bool) -> None:
+    for node in graph.nodes:
+        for block in (conv, depthwise):
+            if block.serves(node.op):
+                la = block.layer(graph, node)
+                assert list(block.layer_options(la, ultra)) == list(undominated(by_hand(la, ultra)))
