@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
@@ -19,6 +20,7 @@ from flow.ir.graph import digest_of
 
 TOP = "accel"
 CFLAGS = "-std=c++11"
+SOURCES = ("accel.h", "accel.cpp", "tb.cpp")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w{0,62}\Z", re.ASCII)
 
 
@@ -57,6 +59,17 @@ def headers() -> dict[str, bytes]:
     """The hand-written C++ library, and what extensions add to it."""
     folder = resources.files("flow.hls")
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(".h")} | extensions.headers()
+
+
+def included(sources: Iterable[bytes]) -> dict[str, bytes]:
+    """The part of the C++ library that ``sources`` include, directly or through one another."""
+    library, found, left = headers(), dict[str, bytes](), list(sources)
+    while left:
+        for name in re.findall(r'^#include "([^"]+)"', left.pop().decode(), re.MULTILINE):
+            if name in library and name not in found:
+                found[name] = library[name]
+                left.append(library[name])
+    return found
 
 
 def array_type(m: Memory) -> str:
@@ -118,16 +131,16 @@ def plan(design: Design, vectors: tuple[IntArray, IntArray] | None = None) -> Bu
     weights = {f"weights/{p.id}.h": weights_file(p) for p in net.processes if p.memories}
     view["weights"] = sorted(weights)
     view["images"] = 0 if vectors is None else len(vectors[0])
-    files: dict[str, bytes] = {f"hls/{name}": content for name, content in headers().items()}
-    files |= {f"hls/{name}": text.encode() for name, text in weights.items()}
+    files: dict[str, bytes] = {f"hls/{name}": text.encode() for name, text in weights.items()}
     data_files = []
     if vectors is not None:
         files["hls/tb_inputs.bin"] = pack(vectors[0], view["source"]["SLOT"])
         files["hls/tb_expected.bin"] = pack(vectors[1], view["sink"]["SLOT"])
         data_files = ["tb_inputs.bin", "tb_expected.bin"]
     view |= {"sources": ["accel.cpp"], "tb_files": ["tb.cpp"], "data_files": data_files}
-    for name in ("accel.h", "accel.cpp", "tb.cpp", "hls_config.cfg", "run_hls.tcl"):
+    for name in (*SOURCES, "hls_config.cfg", "run_hls.tcl"):
         files[f"hls/{name}"] = env.get_template(f"{name}.j2").render(view).encode()
+    files |= {f"hls/{name}": content for name, content in included(files[f"hls/{n}"] for n in SOURCES).items()}
     files["design.json"] = json.dumps(describe(design), indent=1).encode()
     digest = digest_of([(k, v) for k, v in sorted(files.items())])
     return BuildPlan(files, (("vitis-run", "--mode", "hls", "--csim", "--config", "hls_config.cfg"),), digest)

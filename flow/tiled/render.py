@@ -11,7 +11,7 @@ import numpy as np
 from flow import __version__
 from flow.blocks import UnsupportedError, mac
 from flow.blocks.requant import ctype, division, signed_bits
-from flow.codegen import CFLAGS, TOP, constant, environment, headers, pack
+from flow.codegen import CFLAGS, SOURCES, TOP, constant, environment, included, pack
 from flow.design import Multiplier
 from flow.fixed import IntArray
 from flow.tiled import instruction
@@ -28,7 +28,7 @@ def files(program: Program, vectors: tuple[IntArray, IntArray] | None = None) ->
     """Path -> content of everything under ``hls/``, and ``design.json``."""
     view = describe_engine(program)
     env = environment()
-    out: dict[str, bytes] = {f"hls/{name}": content for name, content in headers().items()}
+    out: dict[str, bytes] = {}
     view |= {
         "sources": ["accel.cpp"],
         "tb_files": ["tb.cpp"],
@@ -43,8 +43,9 @@ def files(program: Program, vectors: tuple[IntArray, IntArray] | None = None) ->
         out["hls/tb_expected.bin"] = pack(vectors[1], slot(program, program.design.graph.output))
         view["data_files"] += ["tb_inputs.bin", "tb_expected.bin"]
     names = {"accel.h": "engine.h", "accel.cpp": "engine.cpp", "tb.cpp": "engine_tb.cpp"}
-    for name in ("accel.h", "accel.cpp", "tb.cpp", "hls_config.cfg", "run_hls.tcl"):
+    for name in (*SOURCES, "hls_config.cfg", "run_hls.tcl"):
         out[f"hls/{name}"] = env.get_template(f"{names.get(name, name)}.j2").render(view).encode()
+    out |= {f"hls/{name}": content for name, content in included(out[f"hls/{n}"] for n in SOURCES).items()}
     out["design.json"] = json.dumps(describe(program), indent=1).encode()
     return out
 

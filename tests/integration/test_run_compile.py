@@ -75,6 +75,8 @@ def test_float_model_to_bit_exact_project(
     options = ["--board", place, "--calibration", exported / "calibration.npy", "--bits", bits]
     code, text, err = flow(capsys, "compile", exported / "m.onnx", *options, "--out", out)
     assert code == 0 and err == "" and f"flow csim {out}" in text
+    text = "".join(p.read_text() for p in (out / "hls").iterdir() if p.suffix in (".h", ".cpp"))
+    assert all(f'#include "{p.name}"' in text for p in (out / "hls").glob("*.h")), "a header that nothing includes"
     code, text, _ = flow(capsys, "csim", out, "--inputs", exported / "test.npy", "--json")
     result = json.loads(text)
     assert code == 0 and result["bit_exact"] and result["images"] == 200 and result["outputs"] == 4
