@@ -199,6 +199,33 @@ def evaluation() -> Evaluation:
     return Evaluation()
 
 
+@cache
+def counts() -> dict[tuple[str, str, str], int]:
+    """Iterations of a loop in the source: the most trips that any report of the same function's loop prints.
+
+    The same repository holds a function before and after parts of its loops were unrolled, so this is what its source
+    says, read off other reports; the latency of a row is never looked at.
+    """
+    most: dict[tuple[str, str, str], int] = collections.defaultdict(int)
+    for row in table("loop"):
+        if row["trip_max"]:
+            most[_loop(row)] = max(most[_loop(row)], int(float(row["trip_max"])))
+    return most
+
+
+def _loop(row: Row) -> tuple[str, str, str]:
+    return row["repo"], row["module"], row["loop"]
+
+
+def passes(row: Row, trip: int) -> int:
+    """How often the body starts where ``trip`` times are printed: one more after an unrolling that leaves a rest."""
+    count = counts()[_loop(row)]
+    if trip < 1 or count % trip == 0:
+        return trip
+    factor = next(f for f in range(1, count + 1) if count // f <= trip)
+    return laws.passes(count, factor) if count // factor == trip else trip
+
+
 def loops() -> tuple[Scores, Scores]:
     """Pipelined loops and others; their laws have no table, so nothing is left out."""
     piped, plain = Scores(), Scores()
@@ -207,6 +234,7 @@ def loops() -> tuple[Scores, Scores]:
         if not (trip and latency and iteration):
             continue
         t, cycles, i = (int(float(x)) for x in (trip, latency, iteration))
+        t = passes(row, t)
         if row["pipelined"] == "yes" and row["ii"]:
             piped.note(row, laws.pipelined_loop(t, int(float(row["ii"])), i), cycles)
         elif row["pipelined"] == "no":
@@ -270,7 +298,7 @@ def verdicts() -> Rows:
     got = reached()
     out = [
         {"measure": f"{name}, rows predicted", "wanted": f">= {w:.1%}", "reached": f"{got[name]:.2%}",
-         "holds": _yes(got[name] >= w - 5e-4)}
+         "holds": _yes(got[name] >= w)}
         for name, w in WANTED.items()
     ]  # fmt: skip
     for kind, most in MODULES.items():

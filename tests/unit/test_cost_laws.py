@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flow.bench import load as benchmark
 from flow.board import Resources
 from flow.cost import laws
 from flow.cost.laws import LawError, Tool
@@ -199,11 +200,13 @@ def test_measured_register() -> None:
 @needs_data
 def test_measured_loops() -> None:
     piped, plain = [], []
+    passes = benchmark("cost").__globals__["passes"]
     for row in rows("loop"):
         trip, latency, iteration = (row[k] for k in ("trip_max", "lat_max", "iter_max"))
         if not (trip and latency and iteration):
             continue
         trip_n, latency_n, iteration_n = (int(float(x)) for x in (trip, latency, iteration))
+        trip_n = passes(row, trip_n)
         if row["pipelined"] == "yes" and row["ii"]:
             piped.append(laws.pipelined_loop(trip_n, int(float(row["ii"])), iteration_n) == latency_n)
         elif row["pipelined"] == "no":
@@ -281,6 +284,8 @@ def test_tools_differ() -> None:
 def test_times() -> None:
     assert laws.pipelined_loop(100, 1, 5) == 103
     assert laws.pipelined_loop(0, 1, 5) == 0
+    assert laws.passes(13, 2) == 7 and laws.passes(400, 50) == 8
+    assert laws.pipelined_loop(laws.passes(13, 2), 4, 6) == 29  # a real row: 6 trips printed, 29 cycles
     assert laws.loop(10, 7) == 70
     assert laws.module(103) == 105
     assert laws.dataflow_interval([7, 100, 3]) == 101
@@ -299,6 +304,7 @@ def test_times() -> None:
         lambda: laws.register(4, 5),
         lambda: laws.pipelined_loop(1, 0, 1),
         lambda: laws.pipelined_loop(-1, 1, 1),
+        lambda: laws.passes(4, 0),
         lambda: laws.loop(-1, 1),
         lambda: laws.module(-1),
         lambda: laws.dataflow_interval([]),
