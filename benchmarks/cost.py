@@ -21,6 +21,7 @@ import numpy as np
 
 from flow.board import KINDS, Resources
 from flow.cost import fit, laws, library, rows
+from flow.cost import loops as cycles_of
 from flow.cost.laws import Tool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -223,7 +224,7 @@ def passes(row: Row, trip: int) -> int:
     if trip < 1 or count % trip == 0:
         return trip
     factor = next(f for f in range(1, count + 1) if count // f <= trip)
-    return laws.passes(count, factor) if count // factor == trip else trip
+    return cycles_of.passes(count, factor) if count // factor == trip else trip
 
 
 def loops() -> tuple[Scores, Scores]:
@@ -236,9 +237,9 @@ def loops() -> tuple[Scores, Scores]:
         t, cycles, i = (int(float(x)) for x in (trip, latency, iteration))
         t = passes(row, t)
         if row["pipelined"] == "yes" and row["ii"]:
-            piped.note(row, laws.pipelined_loop(t, int(float(row["ii"])), i), cycles)
+            piped.note(row, cycles_of.pipelined_loop(t, int(float(row["ii"])), i), cycles)
         elif row["pipelined"] == "no":
-            plain.note(row, laws.loop(t, i), cycles)
+            plain.note(row, cycles_of.loop(t, i), cycles)
     return piped, plain
 
 

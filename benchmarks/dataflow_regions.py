@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow.cost import laws
+from flow.cost import loops as cycles_of
 from flow.design import process_cycles
 
 Row = dict[str, str]
@@ -39,7 +39,7 @@ class Region:
 
     @property
     def predicted_interval(self) -> int:
-        return laws.dataflow_interval(list(self.intervals))
+        return cycles_of.dataflow_interval(list(self.intervals))
 
     @property
     def interval_error(self) -> int:
@@ -74,7 +74,7 @@ class LoopModule:
         """The law of flow/design.py where it applies (II = 1), else its general form."""
         if self.ii == 1 and self.trip:
             return process_cycles(self.trip, self.depth)
-        return laws.module(laws.pipelined_loop(self.trip, self.ii, self.depth))
+        return cycles_of.module(cycles_of.pipelined_loop(self.trip, self.ii, self.depth))
 
     @property
     def error(self) -> int:

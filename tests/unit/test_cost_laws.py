@@ -14,7 +14,7 @@ import pytest
 
 from flow.bench import load as benchmark
 from flow.board import Resources
-from flow.cost import laws
+from flow.cost import laws, loops
 from flow.cost.laws import LawError, Tool
 
 DATA = Path(os.environ.get("COEXPLORE_DATA", Path(__file__).parents[2] / "../shared/data")) / "components"
@@ -208,9 +208,9 @@ def test_measured_loops() -> None:
         trip_n, latency_n, iteration_n = (int(float(x)) for x in (trip, latency, iteration))
         trip_n = passes(row, trip_n)
         if row["pipelined"] == "yes" and row["ii"]:
-            piped.append(laws.pipelined_loop(trip_n, int(float(row["ii"])), iteration_n) == latency_n)
+            piped.append(loops.pipelined_loop(trip_n, int(float(row["ii"])), iteration_n) == latency_n)
         elif row["pipelined"] == "no":
-            plain.append(laws.loop(trip_n, iteration_n) == latency_n)
+            plain.append(loops.loop(trip_n, iteration_n) == latency_n)
     assert share("pipelined loop latency", piped) >= 0.97
     assert share("other loop latency", plain) >= 0.99
 
@@ -222,7 +222,7 @@ def test_measured_dataflow_interval() -> None:
         if row["ii_max"]:
             inner[row["rid"]].append(int(float(row["ii_max"])))
     hits = [
-        laws.dataflow_interval(inner[m["rid"]]) == int(float(m["ii_max"]))
+        loops.dataflow_interval(inner[m["rid"]]) == int(float(m["ii_max"]))
         for m in rows("module")
         if m["ptype"] == "dataflow" and m["ii_max"] and inner[m["rid"]]
     ]
@@ -282,13 +282,13 @@ def test_tools_differ() -> None:
 
 
 def test_times() -> None:
-    assert laws.pipelined_loop(100, 1, 5) == 103
-    assert laws.pipelined_loop(0, 1, 5) == 0
-    assert laws.passes(13, 2) == 7 and laws.passes(400, 50) == 8
-    assert laws.pipelined_loop(laws.passes(13, 2), 4, 6) == 29  # a real row: 6 trips printed, 29 cycles
-    assert laws.loop(10, 7) == 70
-    assert laws.module(103) == 105
-    assert laws.dataflow_interval([7, 100, 3]) == 101
+    assert loops.pipelined_loop(100, 1, 5) == 103
+    assert loops.pipelined_loop(0, 1, 5) == 0
+    assert loops.passes(13, 2) == 7 and loops.passes(400, 50) == 8
+    assert loops.pipelined_loop(loops.passes(13, 2), 4, 6) == 29  # a real row: 6 trips printed, 29 cycles
+    assert loops.loop(10, 7) == 70
+    assert loops.module(103) == 105
+    assert loops.dataflow_interval([7, 100, 3]) == 101
 
 
 @pytest.mark.parametrize(
@@ -302,12 +302,12 @@ def test_times() -> None:
         lambda: laws.adder(0),
         lambda: laws.mux(0),
         lambda: laws.register(4, 5),
-        lambda: laws.pipelined_loop(1, 0, 1),
-        lambda: laws.pipelined_loop(-1, 1, 1),
-        lambda: laws.passes(4, 0),
-        lambda: laws.loop(-1, 1),
-        lambda: laws.module(-1),
-        lambda: laws.dataflow_interval([]),
+        lambda: loops.pipelined_loop(1, 0, 1),
+        lambda: loops.pipelined_loop(-1, 1, 1),
+        lambda: loops.passes(4, 0),
+        lambda: loops.loop(-1, 1),
+        lambda: loops.module(-1),
+        lambda: loops.dataflow_interval([]),
         lambda: Tool("quartus"),  # type: ignore[arg-type]
         lambda: Tool("vitis", "latest"),
     ],
