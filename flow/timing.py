@@ -7,11 +7,14 @@ is one firing time per iteration, and dependences are prefix maxima: one pass ov
 *Latency*: the earliest schedule with unbounded FIFOs, t(i) = max(t(i-1) + 1, arrival of the beats that iteration i
 reads).
 
-*FIFO depths*: a periodic schedule in which every process spreads its iterations evenly over the interval and starts as
-soon as no beat comes late. The most beats that a FIFO holds under it, images overlapping, is a sufficient depth:
-self-timed execution of a dataflow graph with that much room is never later than any schedule that fits the same room
-(monotonicity of timed event graphs; Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity, 1992, ch. 2), so
-it neither deadlocks nor exceeds the interval.
+*FIFO depths*: a periodic schedule, images one period apart. Sources spread their beats evenly; every other process
+takes each step of its pipeline as soon as its beats come, except one that writes more bits than it reads (a window
+unit: each pixel up to nine times). That one waits for its reader: what has to wait, waits in front of it, where it is
+small. The most beats that a FIFO holds under this schedule, images overlapping, is a sufficient depth: self-timed
+execution of a dataflow graph with that much room is never later than any schedule that fits the same room (monotonicity
+of timed event graphs; Baccelli, Cohen, Olsder, Quadrat, Synchronization and Linearity, 1992, ch. 2), so it neither
+deadlocks nor exceeds the interval. A pipeline's steps include its draining, so one that stops as a whole can follow the
+schedule as well as one that drains by itself.
 """
 
 from __future__ import annotations
@@ -85,8 +88,9 @@ def _run(netlist: Netlist, period: int, depths: IntArray, latency: bool = True) 
                 found = rows(port, keep)
                 ports += [ends.get((p.id, k), -1), len(found)]
                 pieces += found
-    arrays = [np.array(x, np.int64) for x in (shape, ports, pieces)]
+    bits = [s.port.width * s.port.beats for s in netlist.streams]
+    arrays = [np.array(x, np.int64) for x in (shape, ports, pieces, bits)]
     pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (*arrays, depths)]
     sizes = len(netlist.processes), len(netlist.streams), latency, period
     processes, *others = (ctypes.c_int64(n) for n in sizes)
-    return int(_library().flow_timing(processes, *pointers[:3], *others, pointers[3]))
+    return int(_library().flow_timing(processes, *pointers[:3], *others, *pointers[3:]))

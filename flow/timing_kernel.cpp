@@ -6,6 +6,7 @@
 //   2, address, n, -, -, -, -, -       an array of n iterations
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace {
@@ -137,39 +138,133 @@ i64 occupancy(const Times &written, const Times &read, i64 period) {
 struct Process {
     i64 iterations, depth;
     std::vector<Port> in, out;
+    i64 steps() const { return iterations + depth - 1; } // of the pipeline, draining included
 };
 
-// Every process evenly over the period, as soon as no beat comes late.
-void periodic(const Process &p, i64 period, std::vector<Times> &written, i64 *depths) {
-    const Grid grid(period - 2, p.iterations + p.depth - 1);
-    i64 offset = 0;
-    for (const Port &port : p.in) {
-        if (port.stream < 0) continue;
-        const i64 *w = written[port.stream].data();
-        for (Cursor c = port.cursor(); c.more(); c.next()) offset = std::max(offset, *w++ + 1 - grid.at(c.at()));
+// When a process takes each step of its pipeline: step + ahead, which only grows, from piece to piece.
+class Profile {
+  public:
+    void from(i64 step, i64 ahead) {
+        if (!pieces_.empty() && pieces_.back().first == step) pieces_.back().second = ahead;
+        else if (pieces_.empty() || pieces_.back().second != ahead) pieces_.push_back(std::make_pair(step, ahead));
     }
-    Times read;
-    for (const Port &port : p.in) {
-        if (port.stream < 0) continue;
-        read.clear();
-        for (Cursor c = port.cursor(); c.more(); c.next()) read.push_back(grid.at(c.at()) + offset);
-        depths[port.stream] = std::max(i64(2), occupancy(written[port.stream], read, period));
-        Times().swap(written[port.stream]);
+    void atLeast(i64 ahead) { for (std::pair<i64, i64> &p : pieces_) p.second = std::max(p.second, ahead); }
+    void atMost(i64 ahead) { for (std::pair<i64, i64> &p : pieces_) p.second = std::min(p.second, ahead); }
+    bool empty() const { return pieces_.empty(); }
+    i64 first() const { return pieces_.front().second; }
+    i64 last() const { return pieces_.back().second; }
+    // Times of a port's beats, `later` steps after their iterations.
+    void times(const Port &port, i64 later, Times &out) const {
+        out.clear();
+        size_t k = 0;
+        for (Cursor c = port.cursor(); c.more(); c.next()) {
+            const i64 at = c.at() + later;
+            while (k + 1 < pieces_.size() && pieces_[k + 1].first <= at) ++k;
+            out.push_back(at + pieces_[k].second);
+        }
     }
-    for (const Port &port : p.out) {
-        if (port.stream < 0) continue;
-        for (Cursor c = port.cursor(); c.more(); c.next()) written[port.stream].push_back(grid.at(c.at() + p.depth - 1) + offset);
+
+  private:
+    std::vector<std::pair<i64, i64> > pieces_;
+};
+
+// A periodic schedule of all processes, and the beats that FIFOs hold under it.
+class Periodic {
+  public:
+    Periodic(const std::vector<Process> &all, const i64 *bits, i64 streams, i64 period, i64 *depths)
+        : all_(all), period_(period), depths_(depths), written_(streams), source_(streams, -1), early_(all.size()), waits_(all.size()) {
+        for (size_t p = 0; p < all.size(); ++p) {
+            for (const Port &port : all[p].out) if (port.stream >= 0) source_[port.stream] = i64(p);
+            waits_[p] = expands(all[p], bits);
+            early_[p] = early(all[p]);
+            for (const Port &port : all[p].out) if (port.stream >= 0) write(all[p], early_[p], port);
+            if (!waits_[p]) settle(all[p], early_[p]);
+        }
     }
-}
+
+  private:
+    // What it writes needs more room than what it reads: better let its reader's pace hold it back.
+    static bool expands(const Process &p, const i64 *bits) {
+        if (p.in.size() != 1 || p.out.size() != 1 || p.in[0].stream < 0 || p.out[0].stream < 0) return false;
+        return bits[p.out[0].stream] > bits[p.in[0].stream];
+    }
+
+    // As early as beats come, a step after the one before, the next image's first step after this one's last. A process
+    // without inputs takes the period evenly.
+    Profile early(const Process &p) const {
+        Profile found;
+        std::vector<std::pair<Cursor, const i64 *> > reads;
+        for (const Port &port : p.in) if (port.stream >= 0) reads.push_back(std::make_pair(port.cursor(), written_[port.stream].data()));
+        if (reads.empty()) {
+            const Grid grid(period_ - 2, p.steps());
+            for (i64 j = 0; j < p.steps(); ++j) found.from(j, grid.at(j) - j);
+            return found;
+        }
+        i64 ahead = std::numeric_limits<i64>::min();
+        for (;;) {
+            std::pair<Cursor, const i64 *> *next = nullptr;
+            for (std::pair<Cursor, const i64 *> &r : reads)
+                if (r.first.more() && (!next || r.first.at() < next->first.at())) next = &r;
+            if (!next) break;
+            const i64 at = next->first.at(), need = *next->second++ + 1 - at;
+            if (need > ahead) found.from(at, ahead = need);
+            next->first.next();
+        }
+        found.atLeast(ahead + p.steps() + 2 - period_);
+        return found;
+    }
+
+    // As late as the reader's times of the beats of the only output allow, but never earlier than `early`.
+    Profile late(const Process &p, const Profile &early, const Times &read) const {
+        std::vector<i64> step, most;
+        for (Cursor c = p.out[0].cursor(); c.more(); c.next()) {
+            step.push_back(c.at() + p.depth - 1);
+            most.push_back(read[step.size() - 1] - 1 - step.back());
+        }
+        for (size_t k = most.size() - 1; k-- > 0;) most[k] = std::min(most[k], most[k + 1]);
+        Profile found;
+        found.from(0, most[0]);
+        for (size_t k = 1; k < most.size(); ++k) found.from(step[k - 1] + 1, most[k]);
+        found.from(step.back() + 1, std::max(most.back(), early.last()));
+        found.atMost(most[0] + period_ - 2 - p.steps());
+        return found;
+    }
+
+    void write(const Process &p, const Profile &when, const Port &port) { when.times(port, p.depth - 1, written_[port.stream]); }
+
+    // The times of its reads are decided: those of processes that waited for them too, and what lies in between.
+    void settle(const Process &p, const Profile &when) {
+        Times read;
+        for (const Port &port : p.in) {
+            if (port.stream < 0) continue;
+            when.times(port, 0, read);
+            const i64 from = source_[port.stream];
+            if (from >= 0 && waits_[from]) {
+                const Profile then = late(all_[from], early_[from], read);
+                write(all_[from], then, all_[from].out[0]);
+                settle(all_[from], then);
+            }
+            depths_[port.stream] = std::max(i64(2), occupancy(written_[port.stream], read, period_));
+            Times().swap(written_[port.stream]);
+        }
+    }
+
+    const std::vector<Process> &all_;
+    i64 period_, *depths_;
+    std::vector<Times> written_;
+    std::vector<i64> source_;
+    std::vector<Profile> early_;
+    std::vector<bool> waits_;
+};
 
 } // namespace
 
 extern "C" {
 
 // processes: (iterations, depth, inputs, outputs) each; ports: (stream or -1, rows), inputs first, process by process.
-// depths (one a stream) are computed for a period above 0. Returns the latency, 0 where `latency` says nobody asks for it.
+// bits (of an image), depths (in beats): one a stream, depths for a period above 0. Returns the latency, 0 where `latency` says nobody asks for it.
 int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *ports, const int64_t *rows, int64_t streams, int64_t latency,
-                    int64_t period, int64_t *depths) {
+                    int64_t period, const int64_t *bits, int64_t *depths) {
     std::vector<Process> all(processes);
     for (i64 i = 0; i < processes; ++i) {
         Process &p = all[i];
@@ -189,8 +284,7 @@ int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *port
         for (const Port &port : p.in) if (port.stream >= 0) Times().swap(written[port.stream]);
     }
     if (period > 0) {
-        for (Times &t : written) t.clear();
-        for (const Process &p : all) periodic(p, period, written, depths);
+        Periodic(all, bits, streams, period, depths);
     }
     return latency ? end + 1 : 0;
 }

@@ -73,46 +73,109 @@ Times = dict[str, tuple[IntArray, IntArray]]  # stream -> cycle at which each be
 def reference_schedule(netlist: Netlist, period: int | None) -> tuple[Times, int]:
     """Times of every beat of one image and the cycle after the last process ends.
 
-    ``period`` None: as early as possible; else every process stretched evenly over the period.
+    ``period`` None: each process by itself as early as possible, a pipeline that drains; else the periodic schedule.
     """
-    into = {s.sink: s for s in netlist.streams}
-    out_of = {s.source: s for s in netlist.streams}
+    into = {s.sink: s.name for s in netlist.streams}
+    out_of = {s.source: s.name for s in netlist.streams}
+    steps: dict[str, IntArray] = {}
     written: dict[str, IntArray] = {}
-    times: Times = {}
+    read: dict[str, IntArray] = {}
     end = 0
-    for p in netlist.processes:
+
+    def move(p: Process, delay: int) -> None:
         reads, writes = blocks.schedule(p)
-        ready = np.zeros(p.iterations, np.int64)
-        for port, iterations in enumerate(reads):
-            if (p.id, port) in into:
-                np.maximum.at(ready, iterations, written[into[p.id, port].name] + 1)
-        fire, leave = _fire(p, ready, period)
-        for port, iterations in enumerate(reads):
-            if (p.id, port) in into:
-                name = into[p.id, port].name
-                times[name] = (written[name], fire[iterations])
-        for port, iterations in enumerate(writes):
-            if (p.id, port) in out_of:
-                written[out_of[p.id, port].name] = leave[iterations]
-        end = max(end, int(leave[-1]) + 1)
-    return times, end + 1
+        read.update({into[p.id, k]: steps[p.id][at] for k, at in enumerate(reads) if (p.id, k) in into})
+        pairs = [(out_of[p.id, k], at) for k, at in enumerate(writes) if (p.id, k) in out_of]
+        written.update({name: steps[p.id][at + p.depth - 1 - delay] + delay for name, at in pairs})
+
+    for p in netlist.processes:
+        needs = [
+            (at, written[into[p.id, k]] + 1) for k, at in enumerate(blocks.schedule(p)[0]) if (p.id, k) in into
+        ]  # fmt: skip
+        steps[p.id] = early(p, needs, period)
+        move(p, p.depth - 1 if period is None else 0)
+        end = max(end, int(steps[p.id][p.iterations - 1]) + p.depth)
+    for p in reversed(netlist.processes) if period else ():
+        if held_back(netlist, p):
+            steps[p.id] = late(p, steps[p.id], read[out_of[p.id, 0]], period or 0)
+            move(p, 0)
+    return {s.name: (written[s.name], read[s.name]) for s in netlist.streams}, end + 1
 
 
-def _fire(p: Process, ready: IntArray, period: int | None) -> tuple[IntArray, IntArray]:
-    """Cycle at which each iteration starts, and at which its results leave the pipeline.
-
-    Periodic: every step of the pipeline, draining included, is spread over the period, so the schedule is one that a
-    pipeline which stops as a whole can follow as well as one that drains by itself. One cycle of the period goes to
-    function entry and exit, one to the region.
-    """
+def early(p: Process, needs: list[tuple[IntArray, IntArray]], period: int | None) -> IntArray:
+    """Cycle of each step of the pipeline, draining included: as early as the beats come; the next image's first step
+    at least 3 cycles after this one's last (function entry and exit, and one for the region). A source is spread."""
+    index = np.arange(p.iterations + p.depth - 1, dtype=np.int64)
+    if period is not None and not needs:
+        found: IntArray = index * (period - 2) // len(index)
+        return found
+    ready = np.full(len(index), np.iinfo(np.int64).min // 4)
+    for at, arrival in needs:
+        np.maximum.at(ready, at, arrival)
+    ahead = np.maximum.accumulate(ready - index) if needs else 0 * index
     if period is None:
-        index = np.arange(p.iterations, dtype=np.int64)
-        fire: IntArray = np.maximum.accumulate(ready - index) + index
-        return fire, fire + p.depth - 1
-    steps = p.iterations + p.depth - 1
-    grid = np.arange(steps, dtype=np.int64) * (period - 2) // steps
-    grid = grid + int((ready - grid[: p.iterations]).max())
-    return grid[: p.iterations], grid[p.depth - 1 :]
+        return np.maximum(ahead, 0) + index
+    ahead = np.maximum(ahead, ahead[min(at[0] for at, _ in needs)])
+    return np.maximum(ahead, ahead[-1] + len(index) + 2 - period) + index
+
+
+def held_back(net: Netlist, p: Process) -> bool:
+    """Whether the one stream that a process writes has more bits an image than the one that it reads."""
+    if len(p.inputs) != 1 or len(p.outputs) != 1:
+        return False
+    bits = [[s.port.width * s.port.beats for s in net.streams if end(s) == (p.id, 0)] for end in (sink, source)]
+    return bool(bits[0] and bits[1]) and bits[1][0] > bits[0][0]
+
+
+def sink(s: Stream) -> tuple[str, int]:
+    return s.sink
+
+
+def source(s: Stream) -> tuple[str, int]:
+    return s.source
+
+
+def late(p: Process, early: IntArray, read: IntArray, period: int) -> IntArray:
+    """The same steps, each as late as the reader of the process's beats allows and the next image's steps do."""
+    index = np.arange(len(early), dtype=np.int64)
+    writes = blocks.schedule(p)[1][0] + p.depth - 1
+    most = np.full(len(index), np.iinfo(np.int64).max // 4)
+    most[writes] = read - 1 - writes
+    most = np.minimum.accumulate(most[::-1])[::-1]
+    most[writes[-1] + 1 :] = max(most[writes[-1]], early[-1] - index[-1])
+    found: IntArray = np.minimum(most, most[0] + period - 2 - len(index)) + index
+    return found
+
+
+def check_schedule(net: Netlist) -> None:
+    """The periodic schedule is one: beats are read after they are written, steps follow one another, images too."""
+    period = timing.slowest(net)
+    for written, read in reference_schedule(net, period)[0].values():
+        assert np.all(read > written) and np.all(np.diff(written) > 0) and np.all(np.diff(read) > 0)
+        assert max(read[-1] - read[0], written[-1] - written[0]) <= period - 3
+
+
+def test_the_periodic_schedule_is_one() -> None:
+    for case in drawn().values():
+        check_schedule(case.design.netlist)
+    check_schedule(lenet())
+
+
+def test_what_makes_windows_waits_for_their_reader() -> None:
+    """A window holds each pixel nine times: the row that comes at the end of an image waits in front of the unit."""
+    d = networks.Draft((8, 16, 16), seed=1)
+    d.conv(d.conv("input", 8, 1), 8, 3)
+    graph = d.graph()
+    options = {n.id: [o for o in blocks.options(graph, n, BOARD) if o.cycles <= 16 * 16 * 8 + 99] for n in graph.nodes}
+    serial = {
+        k: next(o for o in reversed(found) if k != "L1" or o.folding.window == "parallel")
+        for k, found in options.items()
+    }
+    net = realise(graph, BOARD, {k: o.folding for k, o in serial.items()}, max(o.cycles for o in serial.values()))
+    inner = next(s for s in net.streams if s.source[0] == "L1_window")
+    assert inner.port.beats >= 256 and inner.depth * 256 // inner.port.beats < 16, (
+        "a row of windows and more waits behind it"
+    )
 
 
 def occupancy(stream: Stream, written: IntArray, read: IntArray, period: int) -> int:
