@@ -40,8 +40,7 @@ class Option(NamedTuple):
     """A legal folding with its cost: ``cycles`` between images and the resources of the stage's processes.
 
     ``inner``: bits a beat of the stream between its two processes, 0 for a stage of one. A stage takes and gives beats
-    of the folding's ``lanes`` and ``pe`` elements; ``held``: beats that the inner stream has to hold at least, whatever
-    the interval; ``second``: lanes of its second input where they are others, else 0.
+    of the folding's ``lanes`` and ``pe`` elements; ``second``: lanes of its second input where they are others, else 0.
     """
 
     folding: Folding
@@ -49,7 +48,6 @@ class Option(NamedTuple):
     resources: Resources
     inner: int = 0
     second: int = 0
-    held: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@
 namespace {
 
 typedef int64_t i64;
-const int KINDS = 5, COLUMNS = 12; // pe, simd, lanes, kind, cycles, resources, inner, held
+const int KINDS = 5, COLUMNS = 11; // pe, simd, lanes, kind, cycles, resources, inner
 enum Law { ROM, BRAM, RAM, ADDER, MUX, REGISTER, SELECT, COMPARATOR, CONTROL, LAWS };
 typedef void (*Ask)(i64 law, i64 a, i64 b, i64 *cost);
 
@@ -87,7 +87,6 @@ Cost cost_of(const i64 *of) {
 
 struct Serial {
     i64 rows, first_length, emit, total, most; // most: the largest number in the table of phases
-    std::vector<i64> starts;
 };
 
 Serial serial(const Unit &g, i64 lanes) {
@@ -116,16 +115,15 @@ Serial serial(const Unit &g, i64 lanes) {
     s.most = 0;
     for (i64 c : counts) {
         const i64 length = std::max(c * spacing, s.emit) + gap;
-        s.starts.push_back(s.total);
         s.total += length;
         s.most = std::max(s.most, std::max(c, length));
     }
     return s;
 }
 
-// A way to bring windows to the unit; window.cost, window.iterations and window.least_ahead of it.
+// A way to bring windows to the unit; window.cost and window.iterations of it.
 struct Head {
-    i64 mode, lanes, beat, iterations, ahead, beats; // mode: 0 none, 1 parallel, 2 serial
+    i64 mode, lanes, beat, iterations; // mode: 0 none, 1 parallel, 2 serial
     Cost cost;
 };
 
@@ -133,17 +131,6 @@ void serial_head(const Unit &g, Head &h) {
     const Serial s = serial(g, h.lanes);
     const i64 cf = g.channels / h.lanes;
     h.iterations = s.total;
-    h.beats = g.kh * g.kw * cf;
-    const double step = double(s.emit) / double(g.ow), total = double(s.total);
-    double high = 0, low = 0;
-    for (i64 y = 0; y < g.oh; ++y)
-        for (int side = 0; side < 2; ++side) {
-            const i64 x = side ? g.ow - 1 : 0;
-            const double late = double(y * g.ow + x) - double(g.oh * g.ow) * (double(s.starts[y]) + double(x) * step) / total;
-            high = y || side ? std::max(high, late) : late;
-            low = y || side ? std::min(low, late) : late;
-        }
-    h.ahead = std::max(i64(0), i64(high - low - 2 - double(g.serial_depth) / double(std::min(h.beats, cf))));
     h.cost = law(RAM, s.rows * g.width * cf, h.lanes * g.x_bits);
     h.cost += law(ROM, g.oh + 1, 2 * bit_length(s.most));
     h.cost += law(CONTROL, 10) + law(REGISTER, 2 * h.lanes * g.x_bits);
@@ -155,17 +142,6 @@ void parallel_head(const Unit &g, Head &h) {
     const i64 row = g.sh * g.width, last = first + (g.oh - 1) * row + (g.ow - 1) * g.sw;
     const i64 positions = std::max(g.height * g.width, last + 1);
     h.iterations = positions * cf;
-    h.beats = cf;
-    const double step = double(g.sw);
-    double high = 0, low = 0;
-    for (int corner = 0; corner < 4; ++corner) {
-        const i64 y = corner & 1 ? g.oh - 1 : 0, x = corner & 2 ? g.ow - 1 : 0;
-        const double late =
-            double(y * g.ow + x) - double(g.oh * g.ow) * (double(first + y * row) + double(x) * step) / double(positions);
-        high = corner ? std::max(high, late) : late;
-        low = corner ? std::min(low, late) : late;
-    }
-    h.ahead = std::max(i64(0), i64(high - low - 2 - double(g.parallel_depth) / double(std::min(h.beats, cf))));
     h.cost = law(CONTROL, 6) + law(REGISTER, bits);
     if (g.kh > 1) h.cost += law(RAM, g.dh * g.width * cf, (g.kh - 1) * bits);
     h.cost += law(REGISTER, g.kh * ((g.kw - 1) * g.dw * cf + 1) * bits);
@@ -177,7 +153,7 @@ Head head(const Unit &g, i64 mode, i64 lanes) {
     h.mode = mode;
     h.lanes = lanes;
     h.beat = lanes * (mode == 1 ? g.kernel : 1);
-    h.iterations = h.ahead = h.beats = 0;
+    h.iterations = 0;
     if (mode == 1) parallel_head(g, h);
     if (mode == 2) serial_head(g, h);
     return h;
@@ -229,9 +205,9 @@ Cost lanes_cost(const Unit &u, i64 pe) {
 typedef std::array<i64, COLUMNS> Row;
 std::vector<Row> rows;
 
-void add(i64 pe, i64 simd, i64 lanes, i64 mode, i64 mult, i64 memory, i64 cycles, const Cost &c, i64 inner, i64 held) {
+void add(i64 pe, i64 simd, i64 lanes, i64 mode, i64 mult, i64 memory, i64 cycles, const Cost &c, i64 inner) {
     const i64 kind = (mode * 3 + mult) * 2 + memory;
-    const Row r = {{pe, simd, lanes, kind, cycles, c.of[0], c.of[1], c.of[2], c.of[3], c.of[4], inner, held}};
+    const Row r = {{pe, simd, lanes, kind, cycles, c.of[0], c.of[1], c.of[2], c.of[3], c.of[4], inner}};
     rows.push_back(r);
 }
 
@@ -262,14 +238,13 @@ i64 finish() {
     }
     const i64 n = i64(order.size());
     answer.assign(n * COLUMNS, 0);
-    // numbers (n, 3), kind, cycles, resources (n, 5), inner, held, one after another
+    // numbers (n, 3), kind, cycles, resources (n, 5), inner, one after another
     i64 *to = answer.data();
     for (int i : order) for (int k = 0; k < 3; ++k) *to++ = rows[i][k];
     for (int i : order) *to++ = rows[i][3];
     for (int i : order) *to++ = rows[i][4];
     for (int i : order) for (int k = 5; k < 10; ++k) *to++ = rows[i][k];
     for (int i : order) *to++ = rows[i][10];
-    for (int i : order) *to++ = rows[i][11];
     rows.clear();
     return n;
 }
@@ -350,12 +325,11 @@ int64_t flow_foldings_dense(const int64_t *unit) {
                 const i64 window = p.head.mode == 1 ? u.parallel_depth : u.serial_depth;
                 i64 cycles = u.lag + u.vectors * words + std::max(depth - 1, i64(1));
                 if (p.head.mode) cycles = std::max(cycles, u.lag + p.head.iterations + std::max(window - 1, i64(1)));
-                const i64 held = std::max(p.head.ahead - ceil_div(depth, words), i64(0)) * p.head.beats;
                 const Cost c = d.group * groups + d.join * (pe - groups) + d.row * pe + lanes + p.head.cost + p.feed[u.outputs > pe];
                 for (int memory = 0; memory < 2; ++memory)
                     if (memory || words > u.shallow)
                         add(pe, p.simd, p.head.lanes, p.head.mode, m, memory, cycles, c + stores[p.at][memory],
-                            p.head.mode ? p.head.beat * u.x_bits : 0, held);
+                            p.head.mode ? p.head.beat * u.x_bits : 0);
             }
         }
     }
@@ -383,11 +357,10 @@ int64_t flow_foldings_depthwise(const int64_t *unit) {
                     i64 cycles = u.lag + u.vectors * busy + std::max(depth - 1, i64(1));
                     const i64 window = mode == 1 ? u.parallel_depth : u.serial_depth;
                     if (mode) cycles = std::max(cycles, u.lag + h.iterations + std::max(window - 1, i64(1)));
-                    const i64 held = std::max(h.ahead - ceil_div(depth, busy), i64(0)) * h.beats;
                     for (int memory = 0; memory < 2; ++memory) {
                         Cost c = d.row * pe + rest;
                         if (busy > 1) c += law(memory ? ROM : BRAM, busy, width) + law(REGISTER, width);
-                        add(pe, unroll, pe, mode, m, memory, cycles, c, mode ? beat_bits : 0, held);
+                        add(pe, unroll, pe, mode, m, memory, cycles, c, mode ? beat_bits : 0);
                     }
                 }
             }

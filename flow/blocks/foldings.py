@@ -72,13 +72,13 @@ def enumerated(name: str, unit: tuple[int, ...]) -> Options:
     count = getattr(_library(), f"flow_foldings_{name}")((ctypes.c_int64 * len(unit))(*unit))
     if _failed:
         raise _failed.pop()
-    flat = np.empty(count * 12, np.int64)
+    flat = np.empty(count * 11, np.int64)
     _library().flow_foldings_rows(flat.ctypes.data_as(ctypes.c_void_p))
-    ends = np.cumsum([LANES, 1, 1, len(RESOURCES), 1]) * count
-    numbers, kind, cycles, resources, inner, held = np.split(flat, ends)
+    ends = np.cumsum([LANES, 1, 1, len(RESOURCES)]) * count
+    numbers, kind, cycles, resources, inner = np.split(flat, ends)
     zero = np.zeros(count, np.int64)
     shaped = numbers.reshape(count, LANES), kind, KINDS, cycles, resources.reshape(count, len(RESOURCES))
-    return Options(*shaped, inner, zero, held)
+    return Options(*shaped, inner, zero)
 
 
 def packed_unit(

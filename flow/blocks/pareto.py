@@ -29,8 +29,7 @@ class Options(Sequence[Option]):
     """Options of a layer by ascending cycles: a sequence of ``Option`` that is made of arrays.
 
     ``numbers`` (n, 3): PE, SIMD and lanes; ``kind`` (n,): which of ``kinds``, the folding's other fields, sorted;
-    ``cycles`` (n,), ``resources`` (n, 5), ``inner``, ``second`` and ``held`` (n,) as in
-    ``Option``.
+    ``cycles`` (n,), ``resources`` (n, 5), ``inner`` and ``second`` (n,) as in ``Option``.
     """
 
     numbers: IntArray
@@ -40,7 +39,6 @@ class Options(Sequence[Option]):
     resources: IntArray
     inner: IntArray
     second: IntArray
-    held: IntArray
 
     def __len__(self) -> int:
         return len(self.cycles)
@@ -54,11 +52,11 @@ class Options(Sequence[Option]):
             return [self[i] for i in range(*at.indices(len(self)))]
         folding = Folding(*self.numbers[at].tolist(), *self.kinds[self.kind[at]])
         cost = Resources(*self.resources[at].tolist())
-        return Option(folding, int(self.cycles[at]), cost, *(int(a[at]) for a in (self.inner, self.second, self.held)))
+        return Option(folding, int(self.cycles[at]), cost, *(int(a[at]) for a in (self.inner, self.second)))
 
     def rows(self, chosen: IntArray) -> Options:
         """Those of the given positions."""
-        columns = (self.numbers, self.kind, self.cycles, self.resources, self.inner, self.second, self.held)
+        columns = (self.numbers, self.kind, self.cycles, self.resources, self.inner, self.second)
         numbers, kind, *others = (a[chosen] for a in columns)
         return Options(numbers, kind, self.kinds, *others)
 
@@ -74,7 +72,7 @@ class Options(Sequence[Option]):
         ordered = self.rows(order)
         label = ordered.numbers[:, 0] << 40 | ordered.numbers[:, 2] << 20 | ordered.second
         label = np.unique(label, return_inverse=True)[1].astype(np.int64)
-        cost = np.column_stack([ordered.cycles, ordered.resources, ordered.inner, ordered.held])
+        cost = np.column_stack([ordered.cycles, ordered.resources, ordered.inner])
         keep = np.zeros(len(self), np.uint8)
         pointers = (a.ctypes.data_as(ctypes.c_void_p) for a in (label, cost, keep))
         _library().flow_undominated(ctypes.c_int64(len(self)), ctypes.c_int64(cost.shape[1]), *pointers)
@@ -99,7 +97,6 @@ def collected(options: Iterable[Option]) -> Options:
         np.array([o.resources for o in found], np.int64).reshape(-1, len(KINDS)),
         np.array([o.inner for o in found], np.int64),
         np.array([o.second for o in found], np.int64),
-        np.array([o.held for o in found], np.int64),
     )
 
 

@@ -105,9 +105,7 @@ def layer_options(la: Layer) -> Options:
                     extra = window.cost(g, pe, mode, la.x.bits)
                 beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
                 inner = beat_bits if mode != "none" else 0
-                busy = iterations(la, f) // la.pixels
-                held = window.held(g, pe, mode, depth(la, f), busy) if mode != "none" else 0
-                found.append(Option(f, cycles, unit_cost(la, pe, unroll, beat_bits) + extra, inner, held=held))
+                found.append(Option(f, cycles, unit_cost(la, pe, unroll, beat_bits) + extra, inner))
     return undominated(found)
 
 

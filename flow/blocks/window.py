@@ -132,48 +132,6 @@ def iterations(g: Geometry, lanes: int, mode: str) -> int:
 
 
 @lru_cache(maxsize=65536)
-def ahead(g: Geometry, lanes: int, mode: str) -> tuple[float, int]:
-    """By how many windows the unit gets ahead of a reader that takes them evenly, both spread over the interval; and
-    beats a window.
-
-    Window p leaves after a share W of the interval and is read after a share p / P, later by what no window may miss:
-    p - P W varies by what lies in between. It is linear in row and column, so corners decide; serial phases differ.
-    """
-    cf, (kh, kw), (oh, ow) = g.channels // lanes, g.kernel, g.out
-    if mode == "serial":
-        s = serial(g, lanes)
-        starts = []
-        at = s.first_length
-        for _, length in s.phases:
-            starts.append(at)
-            at += length
-        rows, step, total, beats = list(enumerate(starts)), s.emit / ow, s.iterations, kh * kw * cf
-    else:
-        first, row_step, positions = parallel_positions(g)
-        row = row_step + (ow - 1) * g.stride[1]
-        rows = [(y, first + y * row) for y in {0, oh - 1}]
-        step, total, beats = float(g.stride[1]), positions, cf
-    late = [y * ow + x - oh * ow * (start + x * step) / total for y, start in rows for x in (0, ow - 1)]
-    return max(late) - min(late), beats
-
-
-def held(g: Geometry, lanes: int, mode: str, depth: int, busy: int) -> int:
-    """Beats that the stream behind the unit holds at least, whatever the interval.
-
-    ``depth``: of the reader's pipeline, ``busy``: its cycles a window. Pipelines and rounding move a schedule by less
-    than what is taken off here.
-    """
-    windows, beats = least_ahead(g, lanes, mode)
-    return max(0, windows - -(-depth // busy)) * beats
-
-
-def least_ahead(g: Geometry, lanes: int, mode: str) -> tuple[int, int]:
-    """``ahead`` less what rounding and the unit's own pipeline move, in whole windows."""
-    windows, beats = ahead(g, lanes, mode)
-    return max(0, int(windows - 2 - DEPTH[mode] / min(beats, g.channels // lanes))), beats
-
-
-@lru_cache(maxsize=65536)
 def cost(g: Geometry, lanes: int, mode: str, bits: int) -> Resources:
     """Row or line buffers, shift registers and control."""
     cf, (kh, kw), (dh, dw) = g.channels // lanes, g.kernel, g.dilation

@@ -79,9 +79,8 @@ class Table:
 
 def _inner(options: Options) -> IntArray:
     """The number of each option's stream between its processes."""
-    codes = options.inner << 32 | 2  # whatever the schedule
-    unique, back = np.unique(codes, return_inverse=True)
-    return np.array([_stream(int(c >> 32), int(c & 0xFFFFFFFF)) for c in unique], np.int64)[back]
+    unique, back = np.unique(options.inner, return_inverse=True)
+    return np.array([_stream(int(bits)) for bits in unique], np.int64)[back]
 
 
 @lru_cache(maxsize=4096)

@@ -126,7 +126,7 @@ def least_share(graph: Graph, place: Board, interval: int) -> float:
         choices = [
             (o.folding.lanes, o.folding.pe, np.array(o.resources) + inner + fork)
             for o in found
-            for inner in kinds(o.inner, max(2, o.held))
+            for inner in kinds(o.inner)
             for fork in forked(node.id, o.folding.pe)
         ]
         takes = stage(choices, node.id)

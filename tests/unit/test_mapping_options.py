@@ -90,8 +90,7 @@ def _built(la: conv.Layer | depthwise.Layer, f: Folding, beat: int, ultra: bool)
         if f.mult == "packed" and mac.packing(la.weights, la.x_range, mac.wide_port(ultra), f.pe) is None:
             return None
         folds = conv.folds(la, f)
-        busy = la.groups * folds.nf * folds.sf
-        if f.memory == "bram" and busy <= 16:
+        if f.memory == "bram" and la.groups * folds.nf * folds.sf <= 16:
             return None
         depth, iterations = conv.depth(la, f.pe, f.simd, f.mult, ultra), folds.iterations
         cost = conv.unit_cost(la, f, beat, ultra)
@@ -99,16 +98,14 @@ def _built(la: conv.Layer | depthwise.Layer, f: Folding, beat: int, ultra: bool)
         if f.mult == "packed":
             return None
         depth, iterations = depthwise.depth(la, f), depthwise.iterations(la, f)
-        busy = iterations // la.pixels
         cost = depthwise.unit_cost(la, f.pe, f.simd, bits, f.mult, f.memory, ultra)
-    cycles, held = stage_cycles((iterations, depth)), 0
+    cycles = stage_cycles((iterations, depth))
     if f.window != "none":
         g = la.geometry
         assert g is not None
         cost += window.cost(g, f.lanes, f.window, la.x.bits)
         cycles = max(cycles, stage_cycles((window.iterations(g, f.lanes, f.window), window.DEPTH[f.window])))
-        held = window.held(g, f.lanes, f.window, depth, busy)
-    return Option(f, cycles, cost, 0 if f.window == "none" else bits, held=held)
+    return Option(f, cycles, cost, 0 if f.window == "none" else bits)
 
 
 @pytest.mark.parametrize("ultra", [True, False])
