@@ -26,7 +26,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from flow import board as boards
-from flow import estimate, search, timing
+from flow import estimate, layout, search, timing
 from flow.board import Resources
 from flow.mapping.solve import realise
 from flow.space import Options, load
@@ -195,7 +195,7 @@ def whole(truth: Truth, network: int, hardware: Sequence[int]) -> tuple[timing.T
     graph = random_graph(space.network(genotype, problem.accuracies.shape, problem.accuracies.classes))
     net = realise(graph, problem.board, {n.id: family.folding(graph, n, chosen) for n in graph.nodes}, 10**9)
     times, used, clock = timing.analyse(net), estimate.resources(net), problem.board.clock_mhz
-    watts = estimate.power(net, used, times.interval_cycles, problem.board, clock)
+    watts = estimate.power(layout.of(net), used, times.interval_cycles, problem.board, clock)
     return times, used, watts.energy_mj(times.interval_cycles / (clock * 1e6))[1]
 
 

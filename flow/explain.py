@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flow import blocks, elaborate, mapping, timing
+from flow import blocks, elaborate, layout, mapping, timing
 from flow import estimate as cost
 from flow.blocks import mac
 from flow.blocks.requant import signed_bits
@@ -126,7 +126,7 @@ def arithmetic(graph: Graph, board: Board, available: Resources) -> dict[str, in
 
 
 def _memory(design: Design, reached: int) -> dict[str, float]:
-    need = cost.bandwidth_gb_s(design.netlist, reached, design.clock_mhz)
+    need = cost.bandwidth_gb_s(layout.of(design.netlist), reached, design.clock_mhz)
     return {"memory_gb_s": need, "memory_available_gb_s": design.board.memory_gb_s}
 
 

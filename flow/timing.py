@@ -25,10 +25,10 @@ from functools import cache
 
 import numpy as np
 
-from flow import blocks, native
-from flow.blocks.beats import Row, rows
+from flow import layout, native
 from flow.design import Netlist
 from flow.fixed import IntArray
+from flow.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -47,50 +47,59 @@ def slowest(netlist: Netlist) -> int:
 
 def analyse(netlist: Netlist) -> Timing:
     """Latency, interval and FIFO depths. Raises NativeError without a C++ compiler."""
-    period = slowest(netlist)
+    found = layout.of(netlist)
     depths = np.zeros(len(netlist.streams), np.int64)
-    cycles = _run(netlist, period, depths)
+    cycles = _run(found, found.interval, depths)
     names = [s.name for s in netlist.streams]
-    return Timing(cycles, period, dict(zip(names, depths.tolist(), strict=True)))
+    return Timing(cycles, found.interval, dict(zip(names, depths.tolist(), strict=True)))
 
 
 def depths(netlist: Netlist) -> dict[str, int]:
     """FIFO depths alone."""
-    found = np.zeros(len(netlist.streams), np.int64)
-    _run(netlist, slowest(netlist), found, latency=False)
-    return dict(zip((s.name for s in netlist.streams), found.tolist(), strict=True))
+    return dict(zip((s.name for s in netlist.streams), depths_of(layout.of(netlist)), strict=True))
+
+
+def depths_of(found: Layout) -> list[int]:
+    """The same, in the order of the FIFOs."""
+    room = np.zeros(len(found.fifos), np.int64)
+    _run(found, found.interval, room, latency=False)
+    depths: list[int] = room.tolist()
+    return depths
 
 
 def latency(netlist: Netlist) -> int:
     """Cycles of one image, FIFOs unbounded."""
-    return _run(netlist, 0, np.zeros(len(netlist.streams), np.int64))
+    return latency_of(layout.of(netlist))
+
+
+def latency_of(found: Layout) -> int:
+    """The same of a layout."""
+    return _run(found, 0, np.zeros(len(found.fifos), np.int64))
+
+
+def finite_latency(found: Layout) -> int | None:
+    """Cycles of one image with FIFOs as deep as they are (the model: ``flow.simulate``); None after a deadlock."""
+    room = np.array([f.depth for f in found.fifos], np.int64)
+    processes, pointers = _arguments(found, room)
+    cycles = int(_library().flow_timing_finite(processes, *pointers[:3], ctypes.c_int64(len(room)), pointers[3]))
+    return None if cycles < 0 else cycles
 
 
 @cache
 def _library() -> ctypes.CDLL:
     lib = native.library("timing_kernel.cpp")
-    lib.flow_timing.restype = ctypes.c_int64
+    for name in ("flow_timing", "flow_timing_finite"):
+        getattr(lib, name).restype = ctypes.c_int64
     return lib
 
 
-def _run(netlist: Netlist, period: int, depths: IntArray, latency: bool = True) -> int:
-    into = {s.sink: i for i, s in enumerate(netlist.streams)}
-    out_of = {s.source: i for i, s in enumerate(netlist.streams)}
-    shape: list[int] = []
-    ports: list[int] = []
-    pieces: list[Row] = []
-    keep: list[IntArray] = []  # arrays whose addresses are among the pieces
-    for p in netlist.processes:
-        reads, writes = blocks.beats(p)
-        shape += [p.iterations, p.depth, len(reads), len(writes)]
-        for side, ends in ((reads, into), (writes, out_of)):
-            for k, port in enumerate(side):
-                found = rows(port, keep)
-                ports += [ends.get((p.id, k), -1), len(found)]
-                pieces += found
-    bits = [s.port.width * s.port.beats for s in netlist.streams]
-    arrays = [np.array(x, np.int64) for x in (shape, ports, pieces, bits)]
-    pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (*arrays, depths)]
-    sizes = len(netlist.processes), len(netlist.streams), latency, period
-    processes, *others = (ctypes.c_int64(n) for n in sizes)
-    return int(_library().flow_timing(processes, *pointers[:3], *others, *pointers[3:]))
+def _arguments(found: Layout, depths: IntArray) -> tuple[ctypes.c_int64, list[ctypes.c_void_p]]:
+    arrays = (found.shape, found.ports, found.rows, depths)
+    return ctypes.c_int64(len(found.pieces)), [a.ctypes.data_as(ctypes.c_void_p) for a in arrays]
+
+
+def _run(found: Layout, period: int, depths: IntArray, latency: bool = True) -> int:
+    processes, pointers = _arguments(found, depths)
+    others = (ctypes.c_int64(n) for n in (len(depths), latency, period))
+    bits = found.bits.ctypes.data_as(ctypes.c_void_p)
+    return int(_library().flow_timing(processes, *pointers[:3], *others, bits, pointers[3]))

@@ -6,6 +6,7 @@
 //   2, address, n, -, -, -, -, -       an array of n iterations
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <vector>
 
@@ -257,16 +258,163 @@ class Periodic {
     std::vector<bool> waits_;
 };
 
-} // namespace
+const i64 NONE = std::numeric_limits<i64>::max();
 
-extern "C" {
+// Cycles of the beats that a FIFO of so many places holds, and of the places that became free.
+struct Fifo {
+    i64 room, written, read, head, tail;
+    std::vector<i64> came, went;
+    int reader, writer;
+    bool reader_waits, writer_waits;
+    explicit Fifo(i64 places) : room(places), written(0), read(0), head(0), tail(0), came(places), went(places), reader_waits(false), writer_waits(false) {}
+    // Cycle from which on the next beat can be read, or written; NONE while the other end has not come so far.
+    i64 data() const { return read == written ? NONE : came[tail] + 1; }
+    i64 space() const { return written < room ? 0 : written - room >= read ? NONE : went[head] + 1; }
+    void push(i64 cycle) {
+        came[head] = cycle;
+        if (++head == room) head = 0;
+        ++written;
+    }
+    void pop(i64 cycle) {
+        went[tail] = cycle;
+        if (++tail == room) tail = 0;
+        ++read;
+    }
+};
 
-// processes: (iterations, depth, inputs, outputs) each; ports: (stream or -1, rows), inputs first, process by process.
-// bits (of an image), depths (in beats): one a stream, depths for a period above 0. Returns the latency, 0 where `latency` says nobody asks for it.
-int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *ports, const int64_t *rows, int64_t streams, int64_t latency,
-                    int64_t period, const int64_t *bits, int64_t *depths) {
-    std::vector<Process> all(processes);
-    for (i64 i = 0; i < processes; ++i) {
+struct End {
+    Cursor at;
+    int fifo;
+};
+
+typedef std::deque<std::pair<i64, i64> > Steps; // (iteration, value) of a number that only grows
+
+// One image through FIFOs of finite depth, pipelines flushing (flow/simulate.py states the model and simulates it a
+// second time): `fired` and `left` are cycle less iteration at the entry and at the exit of the pipeline.
+struct Stage {
+    i64 iterations, depth, fired, left, ahead;
+    std::vector<End> in, out;
+    Steps entered, gone;
+    bool queued;
+
+    static i64 next(const std::vector<End> &ends) {
+        i64 at = NONE;
+        for (const End &e : ends) if (e.at.more()) at = std::min(at, e.at.at());
+        return at;
+    }
+};
+
+class Patient {
+  public:
+    std::vector<Stage> stages;
+    std::vector<Fifo> fifos;
+
+    i64 run() {
+        for (size_t s = 0; s < stages.size(); ++s) wake(int(s));
+        while (!ready_.empty()) {
+            const int s = ready_.front();
+            ready_.pop_front();
+            stages[s].queued = false;
+            advance(stages[s]);
+        }
+        i64 end = 0;
+        for (const Stage &s : stages) {
+            if (Stage::next(s.in) != NONE || Stage::next(s.out) != NONE) return -1;
+            end = std::max(end, s.iterations + s.depth + std::max(s.fired, s.left));
+        }
+        return end;
+    }
+
+  private:
+    std::deque<int> ready_;
+    void wake(int s) {
+        if (!stages[s].queued) stages[s].queued = true, ready_.push_back(s);
+    }
+    i64 data(const Stage &s, i64 r) {
+        i64 cycle = 0;
+        for (const End &e : s.in) {
+            if (!e.at.more() || e.at.at() != r) continue;
+            const i64 found = fifos[e.fifo].data();
+            if (found == NONE) {
+                fifos[e.fifo].reader_waits = true;
+                return NONE;
+            }
+            cycle = std::max(cycle, found);
+        }
+        return cycle;
+    }
+    i64 space(const Stage &s, i64 w) {
+        i64 cycle = 0;
+        for (const End &e : s.out) {
+            if (!e.at.more() || e.at.at() != w) continue;
+            const i64 found = fifos[e.fifo].space();
+            if (found == NONE) {
+                fifos[e.fifo].writer_waits = true;
+                return NONE;
+            }
+            cycle = std::max(cycle, found);
+        }
+        return cycle;
+    }
+    void take(Stage &s, i64 r, i64 cycle) {
+        for (End &e : s.in) {
+            if (!e.at.more() || e.at.at() != r) continue;
+            Fifo &f = fifos[e.fifo];
+            f.pop(cycle);
+            e.at.next();
+            if (f.writer_waits) f.writer_waits = false, wake(f.writer);
+        }
+    }
+    void give(Stage &s, i64 w, i64 cycle) {
+        for (End &e : s.out) {
+            if (!e.at.more() || e.at.at() != w) continue;
+            Fifo &f = fifos[e.fifo];
+            f.push(cycle);
+            e.at.next();
+            if (f.reader_waits) f.reader_waits = false, wake(f.reader);
+        }
+    }
+    // A write leaves once all reads up to its iteration are done; a read enters once what is depth - 1 ahead has left.
+    bool write(Stage &s, i64 w) {
+        const i64 free_at = space(s, w);
+        if (free_at == NONE) return false;
+        for (; !s.entered.empty() && s.entered.front().first <= w; s.entered.pop_front()) s.ahead = s.entered.front().second;
+        const i64 left = std::max(std::max(s.left, s.ahead), free_at - w - s.depth + 1);
+        if (left > s.left) s.left = left, s.gone.push_back(std::make_pair(w, left));
+        give(s, w, left + w + s.depth - 1);
+        return true;
+    }
+    bool read(Stage &s, i64 r) {
+        const i64 ready_at = data(s, r);
+        if (ready_at == NONE) return false;
+        i64 fired = s.fired;
+        for (; !s.gone.empty() && s.gone.front().first <= r - s.depth + 1; s.gone.pop_front()) fired = std::max(fired, s.gone.front().second);
+        fired = std::max(fired, ready_at - r);
+        if (fired > s.fired) s.fired = fired, s.entered.push_back(std::make_pair(r, fired));
+        take(s, r, fired + r);
+        return true;
+    }
+    bool both(Stage &s, i64 k) { // a pipeline of one stage: reads and writes of an iteration in one cycle
+        const i64 ready_at = data(s, k), free_at = space(s, k);
+        if (ready_at == NONE || free_at == NONE) return false;
+        s.fired = std::max(s.fired, std::max(ready_at, free_at) - k);
+        take(s, k, s.fired + k);
+        give(s, k, s.fired + k);
+        return true;
+    }
+    void advance(Stage &s) {
+        for (;;) {
+            const i64 r = Stage::next(s.in), w = Stage::next(s.out);
+            if (r == NONE && w == NONE) return;
+            if (s.depth == 1 ? both(s, std::min(r, w)) : w < r && write(s, w)) continue;
+            if (s.depth == 1 || r == NONE || w <= r - s.depth + 1 || !read(s, r)) return;
+        }
+    }
+};
+
+std::vector<Process> processes_of(i64 count, const i64 *shape, const i64 *ports, const i64 *rows) {
+    std::vector<Process> all(count);
+    for (i64 i = 0; i < count; ++i) {
         Process &p = all[i];
         p.iterations = shape[4 * i];
         p.depth = shape[4 * i + 1];
@@ -276,6 +424,18 @@ int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *port
             rows += 8 * ports[1];
         }
     }
+    return all;
+}
+
+} // namespace
+
+extern "C" {
+
+// processes: (iterations, depth, inputs, outputs) each; ports: (stream or -1, rows), inputs first, process by process.
+// bits (of an image), depths (in beats): one a stream, depths for a period above 0. Returns the latency, 0 where `latency` says nobody asks for it.
+int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *ports, const int64_t *rows, int64_t streams, int64_t latency,
+                    int64_t period, const int64_t *bits, int64_t *depths) {
+    const std::vector<Process> all = processes_of(processes, shape, ports, rows);
     i64 end = 0;
     std::vector<Times> written(streams);
     for (const Process &p : all) {
@@ -287,5 +447,22 @@ int64_t flow_timing(int64_t processes, const int64_t *shape, const int64_t *port
         Periodic(all, bits, streams, period, depths);
     }
     return latency ? end + 1 : 0;
+}
+
+// The latency with FIFOs of these depths; -1 for a deadlock. Arguments as above.
+int64_t flow_timing_finite(int64_t processes, const int64_t *shape, const int64_t *ports, const int64_t *rows, int64_t streams,
+                           const int64_t *depths) {
+    Patient all;
+    for (i64 f = 0; f < streams; ++f) all.fifos.push_back(Fifo(depths[f]));
+    for (const Process &p : processes_of(processes, shape, ports, rows)) {
+        Stage s = {p.iterations, p.depth, 0, std::numeric_limits<i64>::min() / 4, 0, {}, {}, {}, {}, false};
+        const int index = int(all.stages.size());
+        for (const Port &port : p.in)
+            if (port.stream >= 0) s.in.push_back({port.cursor(), int(port.stream)}), all.fifos[port.stream].reader = index;
+        for (const Port &port : p.out)
+            if (port.stream >= 0) s.out.push_back({port.cursor(), int(port.stream)}), all.fifos[port.stream].writer = index;
+        all.stages.push_back(s);
+    }
+    return all.run();
 }
 }

@@ -8,6 +8,7 @@ from functools import lru_cache
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
 from flow.blocks.pareto import Options, divisors, undominated
+from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -66,6 +67,20 @@ def layer_options(la: Layer) -> Options:
 
 def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node))
+
+
+@lru_cache(maxsize=65536)
+def unit_piece(la: Layer, bits: int, signed: bool, lanes: int) -> Piece:
+    """The stage as time and area see it; ``bits``, ``signed``: of its output."""
+    n = la.iterations(lanes)
+    a, b = (Port(lanes, q.bits, q.signed, n) for q in la.x)
+    out = Port(lanes, bits, signed, n)
+    return piece(n, depth(la), unit_cost(la, lanes), (a, b), (out,), ([every(n)] * 2, [every(n)]))
+
+
+def outline(graph: Graph, node: Node, f: Folding, board: Board) -> tuple[Piece, ...]:
+    out = graph.tensors[node.id].quant
+    return (unit_piece(layer(graph, node), out.bits, out.signed, f.pe),)
 
 
 def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:

@@ -13,6 +13,7 @@ from flow.blocks import foldings, mac, window
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
 from flow.blocks.pareto import Options
+from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, Rounding, beat, ctype, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -145,17 +146,36 @@ def arranged(op: Conv | Dense, mode: str, lanes: int) -> IntArray:
     return w.transpose(order).reshape(op.groups, oc // op.groups, -1)
 
 
+@lru_cache(maxsize=65536)
+def unit_piece(la: Layer, bits: int, signed: bool, f: Folding, ultra: bool) -> Piece:
+    """The matrix-vector unit as time and area see it; ``bits``, ``signed``: of its output."""
+    k = folds(la, f)
+    inputs = Port(k.beat, la.x.bits, la.x.signed, la.vectors * la.groups * k.sf // k.sub)
+    outputs = Port(f.pe, bits, signed, la.vectors * la.groups * k.nf)
+    cost = unit_cost(la, f, k.beat, ultra)
+    moves = matvec_beats(la.vectors * la.groups, k.nf, k.sf, k.sub)
+    return piece(k.iterations, depth(la, f.pe, f.simd, f.mult, ultra), cost, (inputs,), (outputs,), moves)
+
+
+def outline(graph: Graph, node: Node, f: Folding, board: Board) -> tuple[Piece, ...]:
+    """What ``lower`` makes, as time and area see it."""
+    la, out = layer(graph, node), graph.tensors[node.id].quant
+    unit = unit_piece(la, out.bits, out.signed, f, board.ultrascale)
+    if la.geometry is None:
+        return (unit,)
+    return window.unit(la.geometry, f.lanes, f.window, la.x.bits, la.x.signed), unit
+
+
 def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     """Window unit (when the layer needs one) and matrix-vector unit."""
     la, op = layer(graph, node), node.op
     assert isinstance(op, Conv | Dense)
     k, r = folds(la, f), rounder(op.requant, graph.accumulator(node))
     out = graph.tensors[node.id].quant
-    rows = la.groups * k.nf
     raised, (mults, shifts) = mac.weights_of(graph, node).raised, r.rows(f.pe)
     ultra = board.ultrascale
-    inputs = Port(k.beat, la.x.bits, la.x.signed, la.vectors * la.groups * k.sf // k.sub)
-    outputs = Port(f.pe, out.bits, out.signed, la.vectors * rows)
+    seen = unit_piece(la, out.bits, out.signed, f, ultra)
+    (inputs,), (outputs,) = seen.inputs, seen.outputs
     constants = {
         "VECTORS": la.vectors * la.groups, "GROUPS": la.groups, "NF": k.nf, "SF": k.sf, "SUB": k.sub, "PE": f.pe,
         "SIMD": f.simd, "RAISE": raised, "MULTS": mults, "SHIFTS": shifts,
@@ -175,9 +195,9 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         ),
         inputs=(inputs,),
         outputs=(outputs,),
-        iterations=k.iterations,
-        depth=depth(la, f.pe, f.simd, f.mult, ultra),
-        resources=unit_cost(la, f, inputs.lanes, ultra),
+        iterations=seen.iterations,
+        depth=seen.depth,
+        resources=seen.resources,
         memories=Contents(lambda: contents(la, op, f, raised, r)),
     )
     if la.geometry is None:
@@ -203,12 +223,11 @@ def contents(la: Layer, op: Conv | Dense, f: Folding, raised: int, r: Rounder) -
 def schedule_matvec(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
-    vectors, nf, sf, sub = c["VECTORS"], c["NF"], c["SF"], c["SUB"]
+    return matvec_beats(c["VECTORS"], c["NF"], c["SF"], c["SUB"])
+
+
+def matvec_beats(vectors: int, nf: int, sf: int, sub: int) -> tuple[list[Beats], list[Beats]]:
     return [Beats((loops(0, (vectors, nf * sf), (sf // sub, sub)),))], [every(vectors * nf, sf, sf - 1)]
 
 
-SCHEDULES = {
-    "matvec": schedule_matvec,
-    "window_serial": window.schedule_serial,
-    "window_parallel": window.schedule_parallel,
-}
+SCHEDULES = {"matvec": schedule_matvec}

@@ -12,6 +12,7 @@ from flow.blocks import foldings, mac, window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
 from flow.blocks.pareto import Options
+from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, Rounding, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -101,17 +102,37 @@ def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node), board.ultrascale)
 
 
+@lru_cache(maxsize=65536)
+def unit_piece(la: Layer, bits: int, signed: bool, f: Folding, ultra: bool) -> Piece:
+    """The multiply-accumulate unit as time and area see it; ``bits``, ``signed``: of its output."""
+    nf, folds, n = la.geometry.channels // f.pe, la.kernel // f.simd, iterations(la, f)
+    sub = folds if f.window == "parallel" else 1
+    inputs = Port(f.pe * f.simd * sub, la.x.bits, la.x.signed, n // sub)
+    outputs = Port(f.pe, bits, signed, la.pixels * nf)
+    cost = unit_cost(la, f.pe, f.simd, inputs.width, f.mult, f.memory, ultra)
+    return piece(n, depth(la, f), cost, (inputs,), (outputs,), unit_beats(n, folds, sub))
+
+
+def outline(graph: Graph, node: Node, f: Folding, board: Board) -> tuple[Piece, ...]:
+    """What ``lower`` makes, as time and area see it."""
+    la, out = layer(graph, node), graph.tensors[node.id].quant
+    unit = unit_piece(la, out.bits, out.signed, f, board.ultrascale)
+    if f.window == "none":
+        return (unit,)
+    return window.unit(la.geometry, f.lanes, f.window, la.x.bits, la.x.signed), unit
+
+
 def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     """Window unit (unless the kernel is 1x1) and multiply-accumulate unit."""
     la, op = layer(graph, node), node.op
     assert isinstance(op, Conv)
     r, c = rounder(op.requant, graph.accumulator(node)), la.geometry.channels
     out = graph.tensors[node.id].quant
-    nf, folds = c // f.pe, la.kernel // f.simd
+    nf = c // f.pe
     sub = la.kernel // f.simd if f.window == "parallel" else 1
     raised, (mults, shifts) = mac.weights_of(graph, node).raised, r.rows(f.pe)
-    inputs = Port(f.pe * f.simd * sub, la.x.bits, la.x.signed, la.pixels * nf * folds // sub)
-    outputs = Port(f.pe, out.bits, out.signed, la.pixels * nf)
+    seen = unit_piece(la, out.bits, out.signed, f, board.ultrascale)
+    (inputs,), (outputs,) = seen.inputs, seen.outputs
     constants = {
         "PIXELS": la.pixels, "NF": nf, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe,
         "RAISE": raised, "MULTS": mults, "SHIFTS": shifts,
@@ -134,9 +155,9 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         ),
         inputs=(inputs,),
         outputs=(outputs,),
-        iterations=iterations(la, f),
-        depth=depth(la, f),
-        resources=unit_cost(la, f.pe, f.simd, inputs.width, f.mult, f.memory, board.ultrascale),
+        iterations=seen.iterations,
+        depth=seen.depth,
+        resources=seen.resources,
         memories=Contents(lambda: contents(la, op, f, raised, r)),
     )
     if f.window == "none":
@@ -160,8 +181,11 @@ def contents(la: Layer, op: Conv, f: Folding, raised: int, r: Rounder) -> tuple[
 def schedule(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
-    folds = c["KERNEL"] // c["UNROLL"]
-    return [every(p.iterations // c["SUB"], c["SUB"])], [every(p.iterations // folds, folds, folds - 1)]
+    return unit_beats(p.iterations, c["KERNEL"] // c["UNROLL"], c["SUB"])
+
+
+def unit_beats(iterations: int, folds: int, sub: int) -> tuple[list[Beats], list[Beats]]:
+    return [every(iterations // sub, sub)], [every(iterations // folds, folds, folds - 1)]
 
 
 SCHEDULES = {"depthwise": schedule}

@@ -50,9 +50,12 @@ class Options(Sequence[Option]):
     def __getitem__(self, at: int | slice) -> Option | Sequence[Option]:
         if isinstance(at, slice):
             return [self[i] for i in range(*at.indices(len(self)))]
-        folding = Folding(*self.numbers[at].tolist(), *self.kinds[self.kind[at]])
         cost = Resources(*self.resources[at].tolist())
-        return Option(folding, int(self.cycles[at]), cost, *(int(a[at]) for a in (self.inner, self.second)))
+        return Option(self.folding(at), int(self.cycles[at]), cost, int(self.inner[at]), int(self.second[at]))
+
+    def folding(self, at: int) -> Folding:
+        """Of one option."""
+        return Folding(*self.numbers[at].tolist(), *self.kinds[self.kind[at]])
 
     def rows(self, chosen: IntArray) -> Options:
         """Those of the given positions."""

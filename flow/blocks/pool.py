@@ -9,6 +9,7 @@ from flow.blocks import window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
 from flow.blocks.pareto import Options, divisors, undominated
+from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -113,24 +114,42 @@ def options(graph: Graph, node: Node, board: Board) -> Options:
     return layer_options(layer(graph, node))
 
 
+@lru_cache(maxsize=65536)
+def pieces_of(la: Layer, f: Folding) -> tuple[Piece, ...]:
+    """What ``lower`` makes, as time and area see it."""
+    g, n, cf = la.geometry, iterations(la, f), la.geometry.channels // f.pe
+    folds = la.kernel // f.simd
+    sub = folds if f.window == "parallel" else 1
+    lanes = f.pe if la.whole else f.pe * f.simd * sub
+    inputs = Port(lanes, la.x.bits, la.x.signed, n if la.whole else n // sub)
+    outputs = Port(f.pe, la.out.bits, la.out.signed, la.pixels * cf)
+    moves = global_beats(n, cf) if la.whole else unit_beats(n, folds, sub)
+    cost = unit_cost(la, f.pe, f.simd, inputs.width)
+    unit = piece(n, depth(la, f), cost, (inputs,), (outputs,), moves)
+    return (unit,) if f.window == "none" else (window.unit(g, f.lanes, f.window, la.x.bits, la.x.signed), unit)
+
+
+def outline(graph: Graph, node: Node, f: Folding, board: Board) -> tuple[Piece, ...]:
+    return pieces_of(layer(graph, node), f)
+
+
 def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     """Window unit (unless the whole map is one window) and reduction unit."""
     la, op = layer(graph, node), node.op
     assert isinstance(op, Pool)
     r, g = la.rounder, la.geometry
     cf = g.channels // f.pe
-    n = iterations(la, f)
-    outputs = Port(f.pe, la.out.bits, la.out.signed, la.pixels * cf)
+    seen = pieces_of(la, f)[-1]
+    (inputs,), (outputs,) = seen.inputs, seen.outputs
     constants: dict[str, int] = {"OFFSET": la.offset}
     if la.whole:
         constants |= {"PIXELS": g.height * g.width, "CF": cf, "LANES": f.pe}
-        inputs = Port(f.pe, la.x.bits, la.x.signed, n)
     else:
         sub = la.kernel // f.simd if f.window == "parallel" else 1
         constants |= {
-            "ITERATIONS": n, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe, "MAXIMUM": int(la.maximum),
+            "ITERATIONS": seen.iterations, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe,
+            "MAXIMUM": int(la.maximum),
         }  # fmt: skip
-        inputs = Port(f.pe * f.simd * sub, la.x.bits, la.x.signed, n // sub)
     unit = Process(
         id=f"{node.id}_pool",
         node=node.id,
@@ -144,9 +163,9 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         ),
         inputs=(inputs,),
         outputs=(outputs,),
-        iterations=n,
-        depth=depth(la, f),
-        resources=unit_cost(la, f.pe, f.simd, inputs.width),
+        iterations=seen.iterations,
+        depth=seen.depth,
+        resources=seen.resources,
     )
     if f.window == "none":
         return [unit]
@@ -156,14 +175,20 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
 def schedule(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
-    folds = c["KERNEL"] // c["UNROLL"]
-    return [every(p.iterations // c["SUB"], c["SUB"])], [every(p.iterations // folds, folds, folds - 1)]
+    return unit_beats(p.iterations, c["KERNEL"] // c["UNROLL"], c["SUB"])
+
+
+def unit_beats(iterations: int, folds: int, sub: int) -> tuple[list[Beats], list[Beats]]:
+    return [every(iterations // sub, sub)], [every(iterations // folds, folds, folds - 1)]
 
 
 def schedule_global(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Reads every iteration, writes during the last pixel."""
-    cf = p.constant("CF")
-    return [every(p.iterations)], [every(cf, 1, p.iterations - cf)]
+    return global_beats(p.iterations, p.constant("CF"))
+
+
+def global_beats(iterations: int, cf: int) -> tuple[list[Beats], list[Beats]]:
+    return [every(iterations)], [every(cf, 1, iterations - cf)]
 
 
 SCHEDULES = {"pool": schedule, "pool_global": schedule_global}

@@ -8,6 +8,7 @@ import numpy as np
 
 from flow.blocks.beats import Beats, every, rounded
 from flow.blocks.control import control
+from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import beat
 from flow.board import Resources
 from flow.cost import laws
@@ -117,6 +118,30 @@ def fork(ident: str, node: str, source: Port) -> Process:
         depth=2,
         resources=control(1) + laws.register(source.width),
     )
+
+
+def _piece(p: Process) -> Piece:
+    return piece(p.iterations, p.depth, p.resources, p.inputs, p.outputs, SCHEDULES[p.function](p))
+
+
+@lru_cache(maxsize=4096)
+def from_axis_piece(quant: Quant, elements: int, width: int) -> Piece:
+    return _piece(from_axis(quant, elements, width))
+
+
+@lru_cache(maxsize=4096)
+def to_axis_piece(quant: Quant, elements: int, width: int) -> Piece:
+    return _piece(to_axis(quant, elements, width))
+
+
+@lru_cache(maxsize=65536)
+def gearbox_piece(source: Port, lanes: int, total: int) -> Piece:
+    return _piece(gearbox("", "", source, lanes, total))
+
+
+@lru_cache(maxsize=65536)
+def fork_piece(source: Port) -> Piece:
+    return _piece(fork("", "", source))
 
 
 def schedule_gearbox(p: Process) -> tuple[list[Beats], list[Beats]]:

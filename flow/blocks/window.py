@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
+from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import beat
 from flow.board import Resources
 from flow.cost import laws
@@ -196,20 +198,25 @@ def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Qu
     )
 
 
+@lru_cache(maxsize=65536)
+def unit(g: Geometry, lanes: int, mode: str, bits: int, signed: bool) -> Piece:
+    """The unit as time and area see it."""
+    p = process("", "", g, lanes, mode, Quant(bits, signed, 1.0), 0)
+    return piece(p.iterations, p.depth, p.resources, p.inputs, p.outputs, SCHEDULES[p.function](p))
+
+
 def schedule_serial(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
     reads = [loops(0, (c["FIRST_ROWS"] * c["W"] * c["CF"], 1))]
     writes = []
-    start, stored = c["FIRST_LENGTH"], c["FIRST_ROWS"]
-    for y in range(c["OH"]):
-        need = min((y + 1) * c["SH"] - c["PT"] + (c["KH"] - 1) * c["DH"] + 1, c["H"])
-        need = max(c["H"] if y == c["OH"] - 1 else need, stored)
-        pending = (need - stored) * c["W"] * c["CF"]
-        stored = need
-        reads.append(loops(start, (pending, c["SPACING"])))
-        writes.append(loops(start, (c["EMIT"], 1)))
-        start += max(pending * c["SPACING"], c["EMIT"]) + c["GAP"]
+    start = c["FIRST_LENGTH"]
+    phases = [tuple(row) for row in p.memories[0].data[:-1].tolist()]
+    for (stored, length), run in itertools.groupby(phases):
+        count = len(list(run))
+        reads.append(loops(start, (count, length), (stored, c["SPACING"])))
+        writes.append(loops(start, (count, length), (c["EMIT"], 1)))
+        start += count * length
     return [Beats(tuple(reads))], [Beats(tuple(writes))]
 
 
@@ -219,3 +226,6 @@ def schedule_parallel(p: Process) -> tuple[list[Beats], list[Beats]]:
     cf, row = c["CF"], c["ROW_STEP"] + (c["OW"] - 1) * c["SW"]
     writes = loops(c["FIRST"] * cf, (c["OH"], row * cf), (c["OW"], c["SW"] * cf), (cf, 1))
     return [every(c["H"] * c["W"] * cf)], [Beats((writes,))]
+
+
+SCHEDULES = {"window_serial": schedule_serial, "window_parallel": schedule_parallel}

@@ -9,8 +9,7 @@ from dataclasses import replace
 from flow import estimate as cost
 from flow import timing
 from flow.design import Design, excess
-from flow.mapping import fifos
-from flow.mapping.solve import realise
+from flow.mapping.solve import fitted, realise
 
 Buses = tuple[int, int]
 
@@ -25,12 +24,9 @@ def with_buses(d: Design, pair: Buses) -> Design | None:
     if pair == buses_of(d):
         return d
     interval = timing.slowest(d.netlist)
-    net = realise(d.graph, d.board, d.foldings, interval, pair)
-    used = cost.resources(net)
-    if excess(used, d.available):
-        net = fifos.allocate(net, used, d.available)
-        used = cost.resources(net)
-    return None if excess(used, d.available) or timing.slowest(net) > interval else replace(d, netlist=net)
+    net = fitted(realise(d.graph, d.board, d.foldings, interval, pair), d.available)
+    fits = timing.slowest(net) <= interval and not excess(cost.resources(net), d.available)
+    return replace(d, netlist=net) if fits else None
 
 
 def agreed(parts: Sequence[Design]) -> tuple[Design, ...] | None:

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 from flow.board import Resources
-from flow.cost import laws
-from flow.design import Netlist, Stream
+from flow.layout import Fifo, fifo_cost
 
 
-def deepened(s: Stream) -> Stream:
+def deepened(f: Fifo) -> Fifo:
     """The same in block RAM: deep enough that the tool puts it there."""
-    least = max(17, -(-512 // s.port.width))
-    assert laws.fifo_in_bram(max(s.depth, least), s.port.width)
-    return replace(s, depth=max(s.depth, least), storage="auto")
+    return Fifo(f.width, max(f.depth, 17, -(-512 // f.width)), "auto")
 
 
-def bound(s: Stream) -> Stream:
+def bound(f: Fifo) -> Fifo:
     """The same in shift registers."""
-    return replace(s, storage="srl")
+    return f._replace(storage="srl")
 
 
-def cost(s: Stream) -> Resources:
-    return laws.fifo(s.depth, s.port.width, storage=s.storage)
+def allocate(fifos: Sequence[Fifo], used: Resources, budget: Resources) -> tuple[Fifo, ...]:
+    """FIFOs moved from what is short to what is left, the best exchange first, while it helps.
 
-
-def allocate(netlist: Netlist, used: Resources, budget: Resources) -> Netlist:
-    """The netlist with FIFOs moved from what is short to what is left, the best exchange first, while it helps.
-
-    ``used``: of the whole netlist as it is. Depths never shrink, so the schedule they keep is kept.
+    ``used``: of the whole design as it is. Depths never shrink, so the schedule they keep is kept.
     """
-    streams, left = list(netlist.streams), [b - u for b, u in zip(budget, used, strict=True)]
+    kept, left = list(fifos), [b - u for b, u in zip(budget, used, strict=True)]
     if left[0] < 0 <= left[3]:
         move, short, plenty = deepened, 0, 3
     elif left[3] < 0 <= left[0]:
         move, short, plenty = bound, 3, 0
     else:
-        return netlist
+        return tuple(kept)
     trades = []
-    for i, s in enumerate(streams):
-        before, after = cost(s), cost(move(s))
+    for i, f in enumerate(kept):
+        before, after = fifo_cost(f), fifo_cost(move(f))
         gain, price = before[short] - after[short], after[plenty] - before[plenty]
         if gain > 0:
             trades.append((price / gain, i, [a - b for a, b in zip(after, before, strict=True)]))
@@ -47,6 +40,6 @@ def allocate(netlist: Netlist, used: Resources, budget: Resources) -> Netlist:
         if left[short] >= 0:
             break
         if left[plenty] >= change[plenty]:
-            streams[i] = move(streams[i])
+            kept[i] = move(kept[i])
             left = [a - b for a, b in zip(left, change, strict=True)]
-    return replace(netlist, streams=tuple(streams))
+    return tuple(kept)

@@ -6,16 +6,18 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from flow import elaborate, timing
+from flow import elaborate, layout, timing
 from flow import estimate as cost
 from flow.board import KINDS, Board, Resources
 from flow.cost.targets import CSYNTH, Decision
-from flow.design import Bound, Design, Folding, Netlist, Violation, excess
+from flow.design import Bound, Design, Folding, Netlist, Report, Violation, excess
 from flow.ir.graph import Graph
+from flow.layout import Layout
 from flow.mapping import choose, fifos
 from flow.mapping.choose import Floats, Problem
 
@@ -60,11 +62,20 @@ class Found:
     """Picks (index of each stage's option, AXI ends included) that fit, and what they become."""
 
     picks: tuple[int, ...]
-    netlist: Netlist
+    layout: Layout
 
     @property
     def interval(self) -> int:
-        return timing.slowest(self.netlist)
+        return self.layout.interval
+
+    @cached_property
+    def resources(self) -> Resources:
+        return layout.resources(self.layout)
+
+    @cached_property
+    def latency(self) -> int:
+        """Cycles of one image, as the estimate counts them."""
+        return cost.latency_cycles(self.layout)
 
 
 @dataclass(eq=False)
@@ -99,20 +110,20 @@ class Task:
         return np.array(self.budget, np.float64) - share * self.reserve
 
     def realise(self, picks: Sequence[int]) -> Found:
-        """The netlist of picks, FIFO depths included."""
-        options = self.problem.options(picks)
-        foldings = {n.id: o.folding for n, o in zip(self.graph.nodes, options, strict=True)}
-        return Found(tuple(picks), realise(self.graph, self.board, foldings, max(o.cycles for o in options)))
+        """What picks become, FIFO depths included."""
+        found = layout.compose(self.graph, self.foldings(picks), self.board, self.cycles(picks))
+        return Found(tuple(picks), found.with_depths(timing.depths_of(found)))
 
     def fitting(self, picks: Sequence[int], interval: int, weights: Floats) -> Found | None:
         """Realised picks if they fit; if not, what they took beyond what was counted is set aside."""
         found = self.realise(picks)
-        found = replace(found, netlist=fitted(found.netlist, self.budget))
-        used = cost.resources(found.netlist)
-        if not excess(used, self.budget):
+        if excess(found.resources, self.budget):
+            moved = fifos.allocate(found.layout.fifos, found.resources, self.budget)
+            found = Found(found.picks, found.layout.with_fifos(moved))
+        if not excess(found.resources, self.budget):
             return found
         counted = self.problem.cost(interval, self.limits(0), weights, picks)
-        self.reserve = np.maximum(self.reserve, np.array(used) - counted)
+        self.reserve = np.maximum(self.reserve, np.array(found.resources) - counted)
         return None
 
     def at(self, interval: int) -> Found | None:
@@ -147,26 +158,64 @@ class Task:
         """Of a search that takes some hundredths of a second, whatever the network's size."""
         return min(200, 2_500_000 // self.problem.work)
 
-    def design(self, found: Found, started: float) -> Design:
-        foldings = dict(zip((n.id for n in self.graph.nodes), self._foldings(found.picks), strict=True))
+    def proof(self, found: Found, started: float) -> Bound:
         assert self.bound is not None
         gap = found.interval / self.bound - 1
-        bound = Bound(self.bound, self.limit, gap, True, time.perf_counter() - started)
-        return Design(self.graph, self.board, self.clock_mhz, foldings, found.netlist, bound, self.budget)
+        return Bound(self.bound, self.limit, gap, True, time.perf_counter() - started)
 
-    def _foldings(self, picks: Sequence[int]) -> list[Folding]:
-        return [o.folding for o in self.problem.options(picks)]
+    def design(self, found: Found, started: float) -> Design:
+        foldings = self.by_node(found)
+        net = elaborate.netlist(self.graph, foldings, self.board, self.cycles(found.picks))
+        net = layout.with_fifos(net, found.layout.fifos)
+        return Design(self.graph, self.board, self.clock_mhz, foldings, net, self.proof(found, started), self.budget)
+
+    def report(self, found: Found, started: float, decision: Decision | None = None) -> Report:
+        """As ``estimate.estimate`` of the design, which need not be built for it."""
+        allowed = cost.share(self.board, self.goal.max_utilisation)
+        place = cost.Place(self.board, self.clock_mhz, self.budget, decision or self.goal.decision, allowed)
+        return cost.report(self.graph, self.by_node(found), found.layout, place, self.proof(found, started))
+
+    def foldings(self, picks: Sequence[int]) -> list[Folding]:
+        """One a node of the network."""
+        return [t.options.folding(k) for t, k in zip(self.problem.tables[1:-1], picks[1:-1], strict=True)]
+
+    def by_node(self, found: Found) -> dict[str, Folding]:
+        return dict(zip((n.id for n in self.graph.nodes), self.foldings(found.picks), strict=True))
+
+    def cycles(self, picks: Sequence[int]) -> int:
+        """Interval of the picked options, which the AXI ends have to keep."""
+        return max(int(t.options.cycles[k]) for t, k in zip(self.problem.tables[1:-1], picks[1:-1], strict=True))
 
 
 def solve(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None) -> Design | NoFit:
     """The best design for a goal. Raises UnsupportedError when no block serves a node."""
     started = time.perf_counter()
     task = Task(graph, board, goal or Goal(), clock_mhz or board.clock_mhz)
+    found = answer(task)
+    return found if isinstance(found, NoFit) else task.design(found, started)
+
+
+def evaluate(
+    graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None,
+    decision: Decision | None = None,
+) -> Report | NoFit:  # fmt: skip
+    """The estimate of ``solve``'s design, with the same numbers, without building it: what a search asks for.
+
+    ``decision``: which target it is judged by, the goal's without. Raises UnsupportedError as ``solve``.
+    """
+    started = time.perf_counter()
+    task = Task(graph, board, goal or Goal(), clock_mhz or board.clock_mhz)
+    found = answer(task)
+    return found if isinstance(found, NoFit) else task.report(found, started, decision)
+
+
+def answer(task: Task) -> Found | NoFit:
+    """The best design for the task's goal that keeps its limits."""
     refused = impossible(task)
     if refused is not None:
         return refused
     found = OBJECTIVES[task.goal.objective](task)
-    return _check(task.design(found, started), task.goal) if found else short(task)
+    return short(task) if found is None else missed(task, found) or found
 
 
 def refused(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None) -> NoFit | None:
@@ -256,14 +305,14 @@ def quickest(task: Task) -> Found | None:
     found = fastest(task)
     if found is None:
         return None
-    best = timing.latency(found.netlist)
+    best = found.latency
     for _ in range(2 * len(found.picks)):
         moves = sorted(_moves(task, found))
         for cycles, stage, pick in moves:
             if cycles >= best:
                 return found
             better = task.realise((*found.picks[:stage], pick, *found.picks[stage + 1 :]))
-            if not excess(cost.resources(better.netlist), task.budget):
+            if not excess(better.resources, task.budget):
                 found, best = better, cycles
                 break
         else:
@@ -273,7 +322,7 @@ def quickest(task: Task) -> Found | None:
 
 def _moves(task: Task, found: Found) -> list[tuple[int, int, int]]:
     """(latency, stage, option): each stage sped up as much, and as little, as what is left allows."""
-    left = np.array(task.budget) - np.array(cost.resources(found.netlist))
+    left = np.array(task.budget) - np.array(found.resources)
     moves = []
     for i, (t, k) in enumerate(zip(task.problem.tables[1:-1], found.picks[1:-1], strict=True), 1):
         o = t.options
@@ -281,7 +330,7 @@ def _moves(task: Task, found: Found) -> list[tuple[int, int, int]]:
         fitting = np.flatnonzero(faster).tolist()
         for j in sorted({fitting[0], fitting[-1]}) if fitting else []:
             picks = (*found.picks[:i], j, *found.picks[i + 1 :])
-            moves.append((timing.latency(task.realise(picks).netlist), i, j))
+            moves.append((task.realise(picks).latency, i, j))
     return moves
 
 
@@ -296,11 +345,11 @@ def smallest(task: Task) -> Found | None:
         return found or fastest(task)
     low, high = task.bound or top, top
     most = goal.max_latency_ms * clock * 1e3
-    kept = found if timing.latency(found.netlist) <= most else None
+    kept = found if found.latency <= most else None
     while kept is None or low < high:
         mid = (low + high) // 2
         trial = task.at(mid)
-        if trial is not None and timing.latency(trial.netlist) <= most:
+        if trial is not None and trial.latency <= most:
             kept, low = trial, mid + 1
         else:
             high = mid
@@ -328,7 +377,7 @@ def short(task: Task) -> NoFit:
     roomy = np.maximum(np.array(task.budget, np.float64), 1) * 1e6
     picks = task.problem.cheapest(top, roomy, task.weights)
     assert picks is not None
-    used = cost.resources(task.realise(picks).netlist)
+    used = task.realise(picks).resources
     return NoFit(excess(used, task.budget) or (Violation("any", 1, 0),))
 
 
@@ -350,8 +399,11 @@ def realise(
 
 def fitted(netlist: Netlist, budget: Resources) -> Netlist:
     """The netlist with its FIFOs where there is room for them."""
-    used = cost.resources(netlist)
-    return fifos.allocate(netlist, used, budget) if excess(used, budget) else netlist
+    found = layout.of(netlist)
+    used = layout.resources(found)
+    if not excess(used, budget):
+        return netlist
+    return layout.with_fifos(netlist, fifos.allocate(found.fifos, used, budget))
 
 
 def rebuild(graph: Graph, board: Board, view: Mapping[str, Any], foldings: dict[str, Folding]) -> Design:
@@ -369,17 +421,15 @@ def rebuild(graph: Graph, board: Board, view: Mapping[str, Any], foldings: dict[
     return Design(graph, board, clock, foldings, net, bound, Resources(**view["available"]))
 
 
-def _check(design: Design, goal: Goal) -> Design | NoFit:
-    cycles = timing.slowest(design.netlist)
-    if goal.min_fps and design.clock_mhz * 1e6 / cycles < goal.min_fps:
-        return NoFit((Violation("interval_cycles", cycles, int(design.clock_mhz * 1e6 / goal.min_fps)),))
-    if goal.max_latency_ms:
-        # Finite FIFOs may make it longer than the schedule.
-        ms = cost.latency_cycles(design.netlist, timing.analyse(design.netlist)) / (design.clock_mhz * 1e3)
-        if ms > goal.max_latency_ms:
-            return NoFit((Violation("latency_ms", round(ms, 6), goal.max_latency_ms),))
-    if goal.max_energy_mj:
-        mj = cost.estimate(design).energy_mj or 0.0
-        if mj > goal.max_energy_mj:
-            return NoFit((Violation("energy_mj", round(mj, 6), goal.max_energy_mj),))
-    return design
+def missed(task: Task, found: Found) -> NoFit | None:
+    """The first of the goal's limits that a design does not keep."""
+    goal, clock = task.goal, task.clock_mhz
+    if goal.min_fps and clock * 1e6 / found.interval < goal.min_fps:
+        return NoFit((Violation("interval_cycles", found.interval, int(clock * 1e6 / goal.min_fps)),))
+    ms = found.latency / (clock * 1e3) if goal.max_latency_ms else 0.0
+    if goal.max_latency_ms and ms > goal.max_latency_ms:
+        return NoFit((Violation("latency_ms", round(ms, 6), goal.max_latency_ms),))
+    mj = (task.report(found, time.perf_counter()).energy_mj or 0.0) if goal.max_energy_mj else 0.0
+    if goal.max_energy_mj and mj > goal.max_energy_mj:
+        return NoFit((Violation("energy_mj", round(mj, 6), goal.max_energy_mj),))
+    return None

@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ir",),
     ("design",),
     ("blocks",),
-    ("elaborate", "timing"),
+    ("elaborate", "layout", "timing"),
     ("simulate_kernel", "simulate"),
     ("estimate",),
     ("pipeline",),

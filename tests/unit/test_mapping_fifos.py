@@ -8,7 +8,7 @@ import pytest
 
 from flow import board, codegen, estimate, mapping, timing
 from flow.design import Design, Netlist, excess
-from flow.mapping import fifos
+from flow.mapping.solve import fitted
 from tests import networks
 
 
@@ -23,7 +23,7 @@ def test_what_is_short_becomes_enough(short: str, plenty: str, by: int) -> None:
     net = netlist()
     used = estimate.resources(net)
     budget = used._replace(**{short: getattr(used, short) - by, plenty: getattr(used, plenty) * 2, "ff": used.ff * 2})
-    moved = fifos.allocate(net, used, budget)
+    moved = fitted(net, budget)
     assert not excess(estimate.resources(moved), budget)
     for a, b in zip(net.streams, moved.streams, strict=True):
         assert b.depth >= a.depth and replace(b, depth=a.depth, storage=a.storage) == a
@@ -33,15 +33,15 @@ def test_what_is_short_becomes_enough(short: str, plenty: str, by: int) -> None:
 def test_nothing_moves_when_both_are_short() -> None:
     net = netlist()
     used = estimate.resources(net)
-    assert fifos.allocate(net, used, used._replace(lut=used.lut - 1, bram18=used.bram18 - 1)) is net
-    assert fifos.allocate(net, used, used) is net
+    assert fitted(net, used._replace(lut=used.lut - 1, bram18=used.bram18 - 1)).streams == net.streams
+    assert fitted(net, used) is net
 
 
 def test_a_bound_stream_is_bound_in_the_code() -> None:
     found = mapping.solve(networks.lenet(), board.load("zcu102"), mapping.Goal(max_utilisation=0.4))
     assert isinstance(found, Design)
     deep = max(found.netlist.streams, key=lambda s: s.depth)
-    streams = tuple(fifos.bound(s) if s.name == deep.name else s for s in found.netlist.streams)
+    streams = tuple(replace(s, storage="srl") if s.name == deep.name else s for s in found.netlist.streams)
     code = codegen.plan(replace(found, netlist=replace(found.netlist, streams=streams)))
     text = next(t.decode() if isinstance(t, bytes) else t for p, t in code.files.items() if p.endswith("accel.cpp"))
     assert f"BIND_STORAGE variable={deep.name} type=fifo impl=srl" in text and text.count("impl=srl") == 1
