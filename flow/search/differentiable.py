@@ -147,32 +147,34 @@ class Differentiable(Learned[State]):
         if len(history) < self.initial:
             return self.space.sample(rng)
         if attempt == 0:
-            self._logits = self._descend(state, history, rng)
+            self._logits: Floats = self.together(history, lambda rngs: self._descend(state, history, rngs))
         # The choices of the last logits with noise that grows while proposals are known.
         noise = rng.gumbel(size=self._logits.shape) * (0.2 + 2.0 * attempt / self.retries)
         return self.coded.decode([int(i) for i in (self._logits + noise).argmax(axis=1)])
 
-    def _descend(self, state: State, history: History, rng: np.random.Generator) -> Floats:
-        """(genes, widest gene) logits after the descent; -inf outside the choices."""
-        weights = rng.dirichlet(np.ones(self.objectives))
-        best = np.argsort(scalar_cost(history.values, history.violation, weights), kind="stable")[:4]
-        code = state.codes[int(rng.choice(best))]
-        logits = np.where(self.inside, SURE * (code[:, None] == np.arange(self.width)), -np.inf)
-        theta = state.adam.theta
+    def _descend(self, state: State, history: History, rngs: list[np.random.Generator]) -> Floats:
+        """(n, genes, widest gene) logits after a descent with each of the generators; -inf outside the choices."""
+        weights = np.array([rng.dirichlet(np.ones(self.objectives)) for rng in rngs])
+        codes = state.codes[[self._start(history, w, rng) for w, rng in zip(weights, rngs, strict=True)]]
+        noise = np.array([rng.gumbel(size=(self.steps, *self.inside.shape)) for rng in rngs])
+        logits = np.where(self.inside, SURE * (codes[:, :, None] == np.arange(self.width)), -np.inf)
+        theta, rows = state.adam.theta, np.arange(len(rngs))
         for step in range(self.steps):
             temperature = START * (END / START) ** (step / max(1, self.steps - 1))
-            p = softmax((logits + rng.gumbel(size=logits.shape)) / temperature)
-            y, h = self.evaluator.predict(theta, p[self.inside][None])
-            out = np.zeros((1, self.objectives + 1))
-            worst = int(np.argmax(weights * y[0, :-1]))
-            out[0, :-1] = 0.05 * weights
-            out[0, worst] += weights[worst]
-            out[0, -1] = PENALTY * float(y[0, -1] > 0.02)
+            p = softmax((logits + noise[:, step]) / temperature)
+            y, h = self.evaluator.predict(theta, p[:, self.inside])
+            out = np.column_stack([0.05 * weights, PENALTY * (y[:, -1] > 0.02)])
+            worst = np.argmax(weights * y[:, :-1], axis=1)
+            out[rows, worst] += weights[rows, worst]
             by_p = np.zeros_like(p)
-            by_p[self.inside] = self.evaluator.slope(theta, h, out)[0]
-            by_logits = p * (by_p - (p * by_p).sum(axis=1, keepdims=True)) / temperature
+            by_p[:, self.inside] = self.evaluator.slope(theta, h, out)
+            by_logits = p * (by_p - (p * by_p).sum(axis=2, keepdims=True)) / temperature
             logits = np.where(self.inside, logits - self.rate * by_logits, -np.inf)
         return logits
+
+    def _start(self, history: History, weights: Floats, rng: np.random.Generator) -> int:
+        """One of the four best trials under the weights."""
+        return int(rng.choice(np.argsort(scalar_cost(history.values, history.violation, weights), kind="stable")[:4]))
 
 
 def create(

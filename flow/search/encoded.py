@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.search import Genotype, SearchError, Space
+from flow.search import Genotype, SearchError, Space, Trial
 
 Indices: TypeAlias = NDArray[np.int64]
 METHODS = ("genes", "encode", "decode")
@@ -39,6 +39,23 @@ def encoded(space: Space, strategy: str) -> Encoded:
             "(flow.search.encoded.Encoded); add them, or take a strategy such as nsga2 that needs no genes"
         )
     return cast(Encoded, space)
+
+
+class Codes:
+    """Encodings of a history that grows, each made once."""
+
+    def __init__(self, space: Encoded) -> None:
+        self.space, self._trials = space, list[Trial]()
+        self._codes = np.zeros((0, len(space.genes())), np.int64)
+
+    def __call__(self, trials: Sequence[Trial]) -> Indices:
+        """(trials, genes)"""
+        same = len(self._trials)
+        if same > len(trials) or any(a is not b for a, b in zip(self._trials, trials, strict=False)):
+            same = 0
+        fresh = matrix(self.space, [t.genotype for t in trials[same:]])
+        self._codes, self._trials = np.concatenate([self._codes[:same], fresh]), list(trials)
+        return self._codes
 
 
 def matrix(space: Encoded, genotypes: Sequence[Genotype]) -> Indices:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from flow.search import Floats, Genotype, SearchError, Space
-from flow.search.numbered import History, Numbered
-from flow.search.pareto import chebyshev, contributions, fronts
+from flow.search.numbered import History, Numbered, mutated
+from flow.search.pareto import Indices, chebyshev, contributions, fronts
 
 FITNESS = ("hypervolume", "weights")
 
@@ -51,7 +51,7 @@ class Evolution(Numbered):
         young = history.trials[-self.population :]
         cost = self._costs(history) if self.fitness == "hypervolume" else self._weighted(history, rng)
         chosen = rng.choice(len(young), size=self.sample, replace=False)
-        return self.space.mutate(young[chosen[np.argmin(cost[chosen])]].genotype, rng)
+        return mutated(self.space, young[chosen[np.argmin(cost[chosen])]].genotype, rng, attempt)
 
     def _costs(self, history: History) -> Floats:
         """Place of each of the population in the order of rank and own hypervolume; the same for a whole generation."""
@@ -90,9 +90,24 @@ def scalar_cost(values: Floats, violation: Floats, weights: Floats) -> Floats:
     good = violation <= 0
     if good.any():
         cost[good] = chebyshev(values[good], weights)
-    places = np.unique(violation[~good], return_inverse=True)[1]
-    cost[~good] = cost.max(initial=0.0) + 1.0 + places
+    if not good.all():
+        places = np.unique(violation[~good], return_inverse=True)[1]
+        cost[~good] = cost.max(initial=0.0) + 1.0 + places
     return cost
+
+
+def best(history: History, weights: Floats) -> list[Indices]:
+    """For each of the weight vectors (n, objectives), all above 0, the trials of least :func:`scalar_cost`, ties all.
+
+    Such a scalarisation is least on the front, so nothing else is looked at.
+    """
+    front = history.front
+    if not len(front):
+        return [np.flatnonzero(history.violation == history.violation.min())] * len(weights)
+    low, high = history.extent
+    scaled = (history.values[front] - low) / np.where(high > low, high - low, 1.0) * weights[:, None]
+    cost = scaled.max(axis=2) + 0.05 * scaled.sum(axis=2)
+    return [front[c == least] for c, least in zip(cost, cost.min(axis=1), strict=True)]
 
 
 def create(

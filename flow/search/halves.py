@@ -2,7 +2,8 @@
 
 What the halves are is the space's business (here: a network and its hardware); a space that has them offers
 ``join(a, b)``, the genotype with the first half of ``a`` and the second of ``b``, and, beside an encoding,
-``halves()``, which half each gene belongs to.
+``halves()``, which half each gene belongs to. ``vary(genotype, half, rng)``, a neighbour that differs in that half
+alone, may be left out: then mutations of both halves are drawn until one does.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ class Held:
 
     def mutate(self, genotype: Genotype, rng: np.random.Generator) -> Genotype:
         owner = self._owner(genotype, rng)
+        vary = getattr(self.inner, "vary", None)
+        if vary is not None:
+            return self._new(lambda: vary(self.hold(genotype, owner), 1 - self.half, rng), self.dumps(genotype))
         return self._new(lambda: self.hold(self.inner.mutate(genotype, rng), owner), self.dumps(genotype))
 
     def crossover(self, a: Genotype, b: Genotype, rng: np.random.Generator) -> Genotype:

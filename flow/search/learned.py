@@ -7,10 +7,11 @@ made again from the told trials alone; the states on the way are kept as a cache
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flow.search import Genotype, Space, Trial
 from flow.search.numbered import History, Numbered
@@ -32,6 +33,7 @@ class Learned(Numbered, Generic[S]):
         self._learnt: list[tuple[Trial, ...]] = []  # the generations that the states have seen
         self._states: list[S] = []
         self._seen: History | None = None
+        self._made: tuple[History, NDArray[Any]] | None = None
 
     @abc.abstractmethod
     def start(self) -> S:
@@ -50,6 +52,14 @@ class Learned(Numbered, Generic[S]):
             self._replay(history)
             self._seen = history
         return self.draw(self._states[-1], history, rng, attempt)
+
+    def together(self, history: History, make: Callable[[list[np.random.Generator]], NDArray[Any]]) -> NDArray[Any]:
+        """This proposal's part of what ``make`` gives for a whole generation, from each proposal's random numbers; as
+        arrays, a generation takes little longer than one proposal, and no part depends on what was asked for first."""
+        if self._made is None or self._made[0] is not history:
+            numbers = range(len(history), len(history) + self.batch)
+            self._made = history, make([np.random.default_rng([self.seed, k]) for k in numbers])
+        return np.asarray(self._made[1][self._next - len(history)])
 
     def _replay(self, history: History) -> None:
         trials, step = history.trials, self.batch

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from flow.search import Genotype, SearchError, Space
-from flow.search.evolution import scalar_cost
+from flow.search.evolution import best
 from flow.search.numbered import History, Numbered
 
 
@@ -38,9 +38,9 @@ class Local(Numbered):
     def _start(self, history: History, rng: np.random.Generator) -> Genotype:
         if not len(history):
             return None
-        cost = scalar_cost(history.values, history.violation, rng.dirichlet(np.ones(self.objectives)))
-        ties = np.flatnonzero(cost == cost.min())
-        return history.trials[int(rng.choice(ties))].genotype
+        weights = np.maximum(rng.dirichlet(np.ones(self.objectives)), 1e-12)
+        ties = best(history, weights[None])[0]
+        return history.trials[int(ties[int(rng.integers(len(ties)))])].genotype
 
 
 def create(

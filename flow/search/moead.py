@@ -14,8 +14,8 @@ from itertools import combinations
 import numpy as np
 
 from flow.search import Floats, Genotype, SearchError, Space
-from flow.search.evolution import scalar_cost
-from flow.search.numbered import History, Numbered
+from flow.search.evolution import best
+from flow.search.numbered import History, Numbered, mutated
 from flow.search.pareto import Indices
 
 
@@ -62,27 +62,27 @@ class Moead(Numbered):
         self.weights = np.maximum(lattice(objectives, population), 1e-3)
         apart = ((self.weights[:, None] - self.weights[None]) ** 2).sum(axis=2)
         self.near = np.argsort(apart, axis=1, kind="stable")[:, :neighbours]
+        self.all = np.arange(len(self.weights))
         self._best: tuple[History, list[Indices]] | None = None
 
     def propose(self, history: History, rng: np.random.Generator, attempt: int) -> Genotype:
         if len(history) < self.population:
             return self.space.sample(rng)
         if self._best is None or self._best[0] is not history:
-            self._best = history, self._solutions(history)
-        best = self._best[1]
+            self._best = history, best(history, self.weights)  # ties are all kept
+        found = self._best[1]
         problem = int(rng.integers(len(self.weights)))
-        pool = self.near[problem] if rng.random() < self.local else np.arange(len(self.weights))
-        first, second = (history.trials[int(rng.choice(best[int(rng.choice(pool))]))].genotype for _ in range(2))
+        pool = self.near[problem] if rng.random() < self.local else self.all
+        first, second = (history.trials[_any(found[_any(pool, rng)], rng)].genotype for _ in range(2))
         crossed = rng.random() < self.crossover
         child = self.space.crossover(first, second, rng) if crossed else first
         if not crossed or rng.random() < self.mutation:
-            child = self.space.mutate(child, rng)
+            child = mutated(self.space, child, rng, attempt)
         return child
 
-    def _solutions(self, history: History) -> list[Indices]:
-        """For each subproblem the positions of its best trials; ties are all kept."""
-        costs = [scalar_cost(history.values, history.violation, w) for w in self.weights]
-        return [np.flatnonzero(c == c.min()) for c in costs]
+
+def _any(among: Indices, rng: np.random.Generator) -> int:
+    return int(among[int(rng.integers(len(among)))])
 
 
 def create(

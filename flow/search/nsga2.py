@@ -6,15 +6,33 @@ it.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import numpy as np
 
-from flow.search import Floats, Genotype, SearchError, Space
-from flow.search.numbered import History, Numbered
-from flow.search.pareto import Indices, select
+from flow.search import Genotype, SearchError, Space
+from flow.search.numbered import History, Numbered, mutated
+from flow.search.pareto import select
 
-Survivors: TypeAlias = tuple[Indices, Indices, Floats]  # positions in the history, ranks, crowding distances
+
+@dataclass(frozen=True, eq=False)
+class Survivors:
+    """Genotypes and their places in the order of rank, then crowding distance: less is better."""
+
+    genotypes: tuple[Genotype, ...]
+    places: tuple[tuple[int, float], ...]
+
+    @classmethod
+    def of(cls, history: History, population: int) -> Survivors:
+        index, rank, distance = select(history.values, history.violation, population)
+        places = tuple(zip(rank.tolist(), (-distance).tolist(), strict=True))
+        return cls(tuple(history.trials[i].genotype for i in index.tolist()), places)
+
+    def tournament(self, rng: np.random.Generator) -> Genotype:
+        """The better of two."""
+        n = len(self.places)
+        a, b = int(rng.integers(n)), int(rng.integers(n))
+        return self.genotypes[a if self.places[a] <= self.places[b] else b]
 
 
 class Nsga2(Numbered):
@@ -35,22 +53,14 @@ class Nsga2(Numbered):
         if len(history) < self.population:
             return self.space.sample(rng)
         if self._survivors is None or self._survivors[0] is not history:
-            self._survivors = history, select(history.values, history.violation, self.population)
+            self._survivors = history, Survivors.of(history, self.population)
         survivors = self._survivors[1]
-        parent = tournament(history, survivors, rng)
+        parent = survivors.tournament(rng)
         crossed = rng.random() < self.crossover
-        child = self.space.crossover(parent, tournament(history, survivors, rng), rng) if crossed else parent
+        child = self.space.crossover(parent, survivors.tournament(rng), rng) if crossed else parent
         if not crossed or rng.random() < self.mutation:
-            child = self.space.mutate(child, rng)
+            child = mutated(self.space, child, rng, attempt)
         return child
-
-
-def tournament(history: History, survivors: Survivors, rng: np.random.Generator) -> Genotype:
-    """The better of two survivors: lower rank, then larger crowding distance."""
-    index, rank, distance = survivors
-    a, b = (int(i) for i in rng.integers(len(index), size=2))
-    better = (rank[a], -distance[a]) <= (rank[b], -distance[b])
-    return history.trials[index[a if better else b]].genotype
 
 
 def create(

@@ -10,26 +10,56 @@ from functools import cached_property
 import numpy as np
 
 from flow.search import Exhausted, Floats, Genotype, SearchError, Space, Trial
+from flow.search.pareto import Indices, nondominated
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """All trials of the generations before the one asked for, by number."""
+    """All trials of the generations before the one asked for, by number.
+
+    ``values`` (trials, objectives): infinite only where infeasible.  ``violation`` (trials,).  ``earlier``: a number of
+    trials and the :attr:`front` among the first so many, where it is known.
+    """
 
     trials: tuple[Trial, ...]
-    objectives: int
+    values: Floats
+    violation: Floats
+    earlier: tuple[int, Indices] = (0, np.zeros(0, np.intp))
 
     def __len__(self) -> int:
         return len(self.trials)
 
-    @cached_property
-    def values(self) -> Floats:
-        """(trials, objectives); infinite only where infeasible."""
-        return np.array([t.values for t in self.trials], dtype=np.float64).reshape(len(self.trials), self.objectives)
+    @classmethod
+    def of(cls, trials: Sequence[Trial], objectives: int) -> History:
+        rows = _rows(trials, objectives)
+        return cls(tuple(trials), rows[:, 1:], rows[:, 0])
 
     @cached_property
-    def violation(self) -> Floats:
-        return np.array([t.violation for t in self.trials], dtype=np.float64)
+    def front(self) -> Indices:
+        """Positions of the feasible trials that no other dominates."""
+        start, known = self.earlier
+        among = np.concatenate([known, start + np.flatnonzero(self.violation[start:] <= 0)])
+        return among[nondominated(self.values[among])]
+
+    @cached_property
+    def extent(self) -> tuple[Floats, Floats]:
+        """Least and greatest values of the feasible trials, of which there is at least one."""
+        good = self.values[self.violation <= 0]
+        return good.min(axis=0), good.max(axis=0)
+
+
+def _rows(trials: Sequence[Trial], objectives: int) -> Floats:
+    """(trials, 1 + objectives): violation and values."""
+    rows = [(t.violation, *t.values) for t in trials]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 1 + objectives)
+
+
+def mutated(space: Space, genotype: Genotype, rng: np.random.Generator, attempt: int) -> Genotype:
+    """A mutation, and the more of them the more often the answer was known: the neighbourhood widens where it is used
+    up."""
+    for _ in range(1 + attempt // 4):
+        genotype = space.mutate(genotype, rng)
+    return genotype
 
 
 class Numbered(abc.ABC):
@@ -52,7 +82,9 @@ class Numbered(abc.ABC):
         self._keys: dict[int, str] = {}  # of every number told or asked for
         self._first: dict[str, int] = {}  # the lowest number of a key
         self._next = 0  # every number below is told or asked for
-        self._complete = 0  # every number below is told
+        self._done: list[Trial] = []  # those told, up to the first that is not
+        self._rows = np.empty((64, 1 + objectives))  # of the first of these; never written twice, as histories share it
+        self._filled = 0
         self._history: History | None = None
 
     @abc.abstractmethod
@@ -89,10 +121,16 @@ class Numbered(abc.ABC):
         for trial, key in zip(trials, keys, strict=True):
             self._told[trial.number] = trial
             self._note(trial.number, key)
-        while self._complete in self._told:
-            self._complete += 1
-        if trials:
-            self._history = None
+            if trial.number < len(self._done):
+                self._changed(trial)
+        while len(self._done) in self._told:
+            self._done.append(self._told[len(self._done)])
+
+    def _changed(self, trial: Trial) -> None:
+        """A trial that strategies may have looked at is another now."""
+        self._done[trial.number] = trial
+        if trial.number < self._filled:
+            self._rows, self._filled, self._history = np.empty_like(self._rows), 0, None
 
     def _checked(self, trial: Trial) -> str:
         if len(trial.values) != self.objectives:
@@ -114,11 +152,23 @@ class Numbered(abc.ABC):
     def _before(self, number: int) -> History | None:
         """What proposal ``number`` may look at; None while some of it is outstanding."""
         end = 0 if self.blind else number // self.batch * self.batch
-        if self._complete < end:
+        if len(self._done) < end:
             return None
         if self._history is None or len(self._history) != end:
-            self._history = History(tuple(self._told[i] for i in range(end)), self.objectives)
+            self._history = self._first_trials(end)
         return self._history
+
+    def _first_trials(self, end: int) -> History:
+        if end > len(self._rows):
+            self._rows = np.concatenate([self._rows[: self._filled], np.empty((end, self._rows.shape[1]))])
+        if end > self._filled:
+            self._rows[self._filled : end] = _rows(self._done[self._filled : end], self.objectives)
+            self._filled = end
+        last = self._history
+        known = last is not None and len(last) < end and "front" in last.__dict__
+        rows = self._rows[:end]
+        earlier = (len(last), last.front) if last is not None and known else (0, np.zeros(0, np.intp))
+        return History(tuple(self._done[:end]), rows[:, 1:], rows[:, 0], earlier)
 
     def _new(self, number: int, history: History) -> Genotype | None:
         rng = np.random.default_rng([self.seed, number])

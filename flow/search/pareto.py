@@ -39,6 +39,10 @@ def nondominated(points: ArrayLike) -> NDArray[np.bool_]:
     Equal points are all kept. Infinities compare as numbers.
     """
     a = points_array(points)
+    if a.shape[1] == 1 and len(a):
+        return np.asarray(a[:, 0] == a[:, 0].min())
+    if a.shape[1] == 2 and len(a):
+        return _nondominated_pairs(a)
     result = np.zeros(len(a), dtype=bool)
     # Lexicographic order: whatever dominates a point stands before it, so the first of the remaining is never
     # dominated.
@@ -49,6 +53,19 @@ def nondominated(points: ArrayLike) -> NDArray[np.bool_]:
         equal = (left == head).all(axis=1)
         result[rest[equal]] = True
         rest = rest[(left < head).any(axis=1)]
+    return result
+
+
+def _nondominated_pairs(a: Floats) -> NDArray[np.bool_]:
+    """In the order of the first value: undominated is whoever has the least second value of its equals in the first,
+    and less than all before those."""
+    order = np.lexsort((a[:, 1], a[:, 0]))
+    x, y = a[order].T
+    first = np.concatenate([[True], x[1:] != x[:-1]])
+    start = np.maximum.accumulate(np.where(first, np.arange(len(a)), 0))
+    before = np.concatenate([[np.inf], np.minimum.accumulate(y)[:-1]])[start]
+    result = np.empty(len(a), dtype=bool)
+    result[order] = (y == y[start]) & ((start == 0) | (y < before))
     return result
 
 
@@ -163,8 +180,20 @@ def _volume(gain: Floats) -> float:
 def contributions(points: ArrayLike, reference: Sequence[float]) -> Floats:
     """(n,) the hypervolume each point alone adds; equal points add 0 each."""
     a = points_array(points)
+    if a.shape[1] == 2 and len(a) and (a < np.asarray(reference)).all() and nondominated(a).all():
+        return _steps(a, reference)
     whole = hypervolume(a, reference)
     return np.array([max(0.0, whole - hypervolume(np.delete(a, i, axis=0), reference)) for i in range(len(a))])
+
+
+def _steps(a: Floats, reference: Sequence[float]) -> Floats:
+    """Contributions of undominated pairs within the reference: a rectangle between its neighbours each."""
+    order = np.lexsort((a[:, 1], a[:, 0]))
+    x, y = a[order].T
+    width, height = np.append(x[1:], reference[0]) - x, np.concatenate([[reference[1]], y[:-1]]) - y
+    result = np.empty(len(a))
+    result[order] = width * height
+    return result
 
 
 def gains(points: ArrayLike, others: ArrayLike, reference: Sequence[float]) -> Floats:

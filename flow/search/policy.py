@@ -23,8 +23,9 @@ class Policy(Protocol):
     def start(self, rng: np.random.Generator) -> Floats:
         """Parameters of a distribution that is uniform or close to it."""
 
-    def draw(self, theta: Floats, rng: np.random.Generator, uniform: float) -> tuple[int, ...]:
-        """One index vector; each gene is drawn uniformly with probability ``uniform``."""
+    def draw(self, theta: Floats, lots: Floats, uniform: float) -> Indices:
+        """(n, genes) index vectors from random numbers (n, genes, 2) in 0..1; each gene is drawn uniformly with
+        probability ``uniform``."""
 
     def log_prob(self, theta: Floats, batch: Indices) -> Floats:
         """(n,) log-probabilities of index vectors (n, genes)."""
@@ -39,11 +40,13 @@ def softmax(logits: Floats) -> Floats:
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
-def _pick(p: Floats, count: int, rng: np.random.Generator, uniform: float) -> int:
-    if uniform > 0 and rng.random() < uniform:
-        return int(rng.integers(count))
-    # searchsorted may step over the end by rounding
-    return min(int(np.searchsorted(np.cumsum(p[:count]), rng.random(), side="right")), count - 1)
+def _pick(p: Floats, counts: Indices, lots: Floats, uniform: float) -> Indices:
+    """(...) choices from probabilities (..., width), 0 beyond ``counts``, and random numbers (..., 2)."""
+    chosen = (np.cumsum(p, axis=-1) <= lots[..., 1:]).sum(axis=-1)
+    if uniform > 0:
+        first = lots[..., 0]
+        chosen = np.where(first < uniform, (first / uniform * counts).astype(np.int64), chosen)
+    return np.asarray(np.minimum(chosen, counts - 1), np.int64)  # rounding may step over the end
 
 
 def _slope(p: Floats, chosen: Indices, weight: Floats, entropy: float) -> Floats:
@@ -69,8 +72,8 @@ class Categorical:
     def _p(self, theta: Floats) -> Floats:
         return softmax(theta.reshape(self.shape) + self.mask)
 
-    def draw(self, theta: Floats, rng: np.random.Generator, uniform: float) -> tuple[int, ...]:
-        return tuple(_pick(p, c, rng, uniform) for p, c in zip(self._p(theta), self.counts, strict=True))
+    def draw(self, theta: Floats, lots: Floats, uniform: float) -> Indices:
+        return _pick(self._p(theta)[None], np.array(self.counts), lots, uniform)
 
     def log_prob(self, theta: Floats, batch: Indices) -> Floats:
         p = self._p(theta)
@@ -78,9 +81,11 @@ class Categorical:
 
     def gradient(self, theta: Floats, batch: Indices, weight: Floats, entropy: float) -> Floats:
         p = self._p(theta)
-        n = len(batch)
-        rows = [_slope(np.tile(p[g], (n, 1)), batch[:, g], weight, entropy).sum(axis=0) for g in range(len(p))]
-        return np.concatenate(rows)
+        genes, width = self.shape
+        chosen = np.bincount((batch + np.arange(genes) * width).ravel(), np.repeat(weight, genes), genes * width)
+        log_p = np.log(np.maximum(p, 1e-300))
+        each = (p * log_p).sum(axis=1, keepdims=True)
+        return np.asarray(chosen - (p * (weight.sum() + len(batch) * entropy * (log_p - each))).ravel())
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +148,16 @@ class Recurrent:
         k = self.hidden
         return s.out, s.gates[:, k : 2 * k] * s.c + s.gates[:, :k] * s.gates[:, 3 * k :]
 
-    def draw(self, theta: Floats, rng: np.random.Generator, uniform: float) -> tuple[int, ...]:
-        w, chosen = self._views(theta), []
-        source = np.zeros(1, dtype=np.int64)
-        h = c = np.zeros((1, self.hidden))
-        for gene, count in enumerate(self.counts):
+    def draw(self, theta: Floats, lots: Floats, uniform: float) -> Indices:
+        w, chosen = self._views(theta), np.zeros(lots.shape[:2], np.int64)
+        source = np.zeros(len(lots), dtype=np.int64)
+        h = c = np.zeros((len(lots), self.hidden))
+        for gene, count in enumerate(np.array(self.counts)):
             step = self._step(w, gene, source, h, c)
-            chosen.append(_pick(step.p[0], count, rng, uniform))
-            source = np.array([self.offset[gene] + chosen[-1]])
+            chosen[:, gene] = _pick(step.p, count, lots[:, gene], uniform)
+            source = self.offset[gene] + chosen[:, gene]
             h, c = self._next(step)
-        return tuple(chosen)
+        return chosen
 
     def _forward(self, w: dict[str, Floats], batch: Indices) -> list[_Step]:
         source = np.zeros(len(batch), dtype=np.int64)

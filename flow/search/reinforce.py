@@ -77,8 +77,15 @@ class Controller(Learned[State]):
         return adam.step(self.policy.gradient(adam.theta, batch, advantage / n, t.entropy / n), t.rate)
 
     def draw(self, state: State, history: History, rng: np.random.Generator, attempt: int) -> Genotype:
-        uniform = max(self.training.uniform, attempt / self.retries)
-        return self.coded.decode(self.policy.draw(state.adam.theta, rng, uniform))
+        theta, shape = state.adam.theta, (len(self.coded.genes()), 2)
+        lots = rng.random(shape)
+        if attempt:
+            chosen = self.policy.draw(theta, lots[None], max(self.training.uniform, attempt / self.retries))[0]
+        else:
+            chosen = self.together(history, lambda rngs: self.policy.draw(
+                theta, np.array([r.random(shape) for r in rngs]), self.training.uniform
+            ))  # fmt: skip
+        return self.coded.decode(chosen.tolist())
 
 
 def create(

@@ -20,9 +20,8 @@ from flow.search import Genotype, SearchError, Space, Trial
 from flow.search.encoded import encoded, matrix
 from flow.search.evolution import order_cost
 from flow.search.learned import Learned
-from flow.search.nsga2 import Survivors, tournament
+from flow.search.nsga2 import Survivors
 from flow.search.numbered import History
-from flow.search.pareto import select
 
 Choices: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -78,7 +77,7 @@ class Shrinking(Learned[State]):
         return State((*state.left[: state.gene], kept, *state.left[state.gene + 1 :]), following)
 
     def _best(self, gene: int, choices: tuple[int, ...], seen: tuple[Trial, ...]) -> tuple[int, ...]:
-        history = History(seen, self.objectives)
+        history = History.of(seen, self.objectives)
         place = order_cost(history.values, history.violation)
         chosen = matrix(self.coded, [t.genotype for t in seen])[:, gene]
         # A choice that no trial of the phase has (each was a duplicate) has the worst quality there is.
@@ -92,8 +91,8 @@ class Shrinking(Learned[State]):
         if state.gene is not None or len(history) < self.population:
             return self.coded.decode([c[int(rng.integers(len(c)))] for c in state.left])
         if self._survivors is None or self._survivors[0] is not history:
-            self._survivors = history, select(history.values, history.violation, self.population)
-        codes = [self.coded.encode(tournament(history, self._survivors[1], rng)) for _ in range(2)]
+            self._survivors = history, Survivors.of(history, self.population)
+        codes = [self.coded.encode(self._survivors[1].tournament(rng)) for _ in range(2)]
         take = rng.random(len(self.counts)) < 0.5
         child = [(a if t else b) for a, b, t in zip(*codes, take, strict=True)]
         # About one gene changes; genes outside what is left come back into it.

@@ -39,28 +39,36 @@ class JointSpace:
     def __init__(self, ops: int) -> None:
         stages = [n for s in range(len(STAGES)) for n in (len(family.lanes(s)), *HARDWARE)]
         self.counts = (*[ops] * len(EDGES), *stages)
+        self._high = np.array(self.counts)
+        kinds = [i < len(EDGES) or (i - len(EDGES)) % 4 == 2 for i in range(len(self.counts))]
+        self._features = [
+            np.eye(n) if kind else np.linspace(0, 1, n)[:, None] for n, kind in zip(self.counts, kinds, strict=True)
+        ]
 
     def sample(self, rng: np.random.Generator) -> Genotype:
-        return tuple(int(i) for i in rng.integers(self.counts))
+        return tuple(rng.integers(self._high).tolist())
 
     def mutate(self, genotype: Genotype, rng: np.random.Generator) -> Genotype:
         """One gene takes another value."""
-        at = int(rng.integers(len(self.counts)))
+        return self._moved(genotype, int(rng.integers(len(self.counts))), rng)
+
+    def vary(self, genotype: Genotype, half: int, rng: np.random.Generator) -> Genotype:
+        """One gene of the network (0) or the hardware (1) takes another value."""
+        edges = len(EDGES)
+        at = edges + int(rng.integers(len(self.counts) - edges)) if half else int(rng.integers(edges))
+        return self._moved(genotype, at, rng)
+
+    def _moved(self, genotype: Genotype, at: int, rng: np.random.Generator) -> Genotype:
         other = (genotype[at] + 1 + int(rng.integers(self.counts[at] - 1))) % self.counts[at]
         return (*genotype[:at], other, *genotype[at + 1 :])
 
     def crossover(self, a: Genotype, b: Genotype, rng: np.random.Generator) -> Genotype:
-        return tuple(x if take else y for x, y, take in zip(a, b, rng.random(len(a)) < 0.5, strict=True))
+        take = (rng.random(len(a)) < 0.5).tolist()
+        return tuple([x if t else y for x, y, t in zip(a, b, take, strict=True)])
 
     def features(self, genotype: Genotype) -> NDArray[np.float64]:
         """Operations one-hot, ordered hardware genes in 0..1, multipliers one-hot."""
-        row: list[float] = []
-        for i, (value, count) in enumerate(zip(genotype, self.counts, strict=True)):
-            if i < len(EDGES) or (i - len(EDGES)) % 4 == 2:
-                row += [float(value == v) for v in range(count)]
-            else:
-                row.append(value / (count - 1))
-        return np.array(row)
+        return np.concatenate([rows[value] for rows, value in zip(self._features, genotype, strict=True)])
 
     def dumps(self, genotype: Genotype) -> str:
         return ",".join(map(str, genotype))
@@ -140,14 +148,18 @@ class Problem:
 
     def network(self, genotype: Genotype) -> int:
         """Number of the network in the table."""
-        return int(np.ravel_multi_index(genotype[: len(EDGES)], self.space.counts[: len(EDGES)]))
+        number = 0
+        for gene in genotype[: len(EDGES)]:
+            number = number * self.space.counts[0] + gene
+        return number
 
     def hardware(self, genotype: Genotype) -> tuple[int, int, int]:
         """Choice of each stage."""
+        unrolls, mults, memories = HARDWARE
         found = []
-        for s in range(len(STAGES)):
-            at = len(EDGES) + 4 * s
-            found.append(int(np.ravel_multi_index(genotype[at : at + 4], self.space.counts[at : at + 4])))
+        for at in range(len(EDGES), len(genotype), 4):
+            lanes, unroll, mult, memory = genotype[at : at + 4]
+            found.append(((lanes * unrolls + unroll) * mults + mult) * memories + memory)
         return found[0], found[1], found[2]
 
     def genotype(self, network: int, hardware: Sequence[int]) -> Genotype:

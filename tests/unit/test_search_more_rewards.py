@@ -92,10 +92,10 @@ def test_probabilities_sum_to_one_and_draws_follow_them(policy):
     every = np.array([[a, 0, b, c] for a in range(3) for b in range(4) for c in range(2)])
     p = np.exp(policy.log_prob(theta, every))
     assert p.sum() == pytest.approx(1.0)
-    drawn = [policy.draw(theta, rng, 0.0) for _ in range(2000)]
+    drawn = [tuple(row) for row in policy.draw(theta, rng.random((2000, len(policy.counts), 2)), 0.0).tolist()]
     share = np.array([drawn.count(tuple(int(v) for v in row)) / 2000 for row in every])
     assert np.abs(share - p).max() < 0.04
-    uniform = [policy.draw(theta, rng, 1.0)[2] for _ in range(2000)]
+    uniform = policy.draw(theta, rng.random((2000, len(policy.counts), 2)), 1.0)[:, 2].tolist()
     assert all(abs(uniform.count(v) / 2000 - 0.25) < 0.05 for v in range(4))
 
 
