@@ -5,6 +5,15 @@
 
 extern "C" {
 
+// Distinct keys ascending, and for each key which of them it is; returns how many.
+int64_t flow_labels(int64_t n, const int64_t *key, int64_t *distinct, int64_t *label) {
+    std::copy(key, key + n, distinct);
+    std::sort(distinct, distinct + n);
+    int64_t *end = std::unique(distinct, distinct + n);
+    for (int64_t i = 0; i < n; ++i) label[i] = std::lower_bound(distinct, end, key[i]) - distinct;
+    return end - distinct;
+}
+
 // Rows come sorted, so only an earlier one can be as good: keep[i] becomes 1 for those that stay.
 void flow_undominated(int64_t rows, int64_t columns, const int64_t *label, const int64_t *cost, uint8_t *keep) {
     int64_t labels = 0;

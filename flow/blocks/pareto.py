@@ -74,7 +74,7 @@ class Options(Sequence[Option]):
         order = np.lexsort((*folding, *self.resources.T[::-1], self.cycles))
         ordered = self.rows(order)
         label = ordered.numbers[:, 0] << 40 | ordered.numbers[:, 2] << 20 | ordered.second
-        label = np.unique(label, return_inverse=True)[1].astype(np.int64)
+        label = labels(label)[1]
         cost = np.column_stack([ordered.cycles, ordered.resources, ordered.inner])
         keep = np.zeros(len(self), np.uint8)
         pointers = (a.ctypes.data_as(ctypes.c_void_p) for a in (label, cost, keep))
@@ -84,7 +84,19 @@ class Options(Sequence[Option]):
 
 @cache
 def _library() -> ctypes.CDLL:
-    return native.library("blocks/pareto.cpp")
+    lib = native.library("blocks/pareto.cpp")
+    lib.flow_labels.restype = ctypes.c_int64
+    return lib
+
+
+def labels(keys: IntArray) -> tuple[list[int], IntArray]:
+    """Distinct keys ascending, and which of them each key is: what ``np.unique`` does, for short arrays."""
+    keys = np.ascontiguousarray(keys)
+    distinct, label = np.empty((2, len(keys)), np.int64)
+    pointers = (ctypes.c_void_p(a.ctypes.data) for a in (keys, distinct, label))
+    count = _library().flow_labels(ctypes.c_int64(len(keys)), *pointers)
+    found: list[int] = distinct[:count].tolist()
+    return found, label
 
 
 def collected(options: Iterable[Option]) -> Options:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from flow import blocks, elaborate, native
 from flow.blocks import stream
 from flow.blocks.control import control
-from flow.blocks.pareto import Options, collected
+from flow.blocks.pareto import Options, collected, labels
 from flow.board import KINDS, Board, Resources
 from flow.cost import laws
 from flow.design import Folding, Option, process_cycles
@@ -55,7 +55,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _pointer(a: NDArray[Any]) -> ctypes.c_void_p:
-    return a.ctypes.data_as(ctypes.c_void_p)
+    return ctypes.c_void_p(a.ctypes.data)  # callers keep the array
 
 
 class _Handle:
@@ -79,8 +79,8 @@ class Table:
 
 def _inner(options: Options) -> IntArray:
     """The number of each option's stream between its processes."""
-    unique, back = np.unique(options.inner, return_inverse=True)
-    return np.array([_stream(int(bits)) for bits in unique], np.int64)[back]
+    unique, back = labels(options.inner)
+    return np.array([_stream(bits) for bits in unique], np.int64)[back]
 
 
 @lru_cache(maxsize=4096)
@@ -91,14 +91,13 @@ def table(options: Options, exclusive: bool = False) -> Table:
     """
     first = options.numbers[:, 2]
     both = first << 32 | np.where(options.second, options.second, first)
-    takes, into = np.unique(both, return_inverse=True)
-    gives, out_of = np.unique(options.numbers[:, 0], return_inverse=True)
+    (takes, into), (gives, out_of) = labels(both), labels(options.numbers[:, 0])
     arrays = (options.cycles, options.resources, into, out_of, _inner(options))
     columns = [np.ascontiguousarray(a, np.int64) for a in arrays]
     counts = (ctypes.c_int64(n) for n in (len(options), len(takes), len(gives), exclusive))
     handle = _Handle("layer", *counts, *(_pointer(a) for a in columns))
-    inputs = tuple((takes >> 32).tolist()), tuple((takes & 0xFFFFFFFF).tolist())
-    return Table(options, inputs, tuple(gives.tolist()), frozenset(columns[-1].tolist()), handle)
+    inputs = tuple(t >> 32 for t in takes), tuple(t & 0xFFFFFFFF for t in takes)
+    return Table(options, inputs, tuple(gives), frozenset(columns[-1].tolist()), handle)
 
 
 @lru_cache(maxsize=4096)
@@ -157,7 +156,7 @@ class _Program:
 
     def _sizes(self, at: int, end: int) -> tuple[int, int, int]:
         dims = [n for _, n in self.alive]
-        return int(np.prod(dims[:at])), dims[at], int(np.prod(dims[at + 1 : end]))
+        return math.prod(dims[:at]), dims[at], math.prod(dims[at + 1 : end])
 
     def source(self, stage: int, tensor: str, gives: int) -> None:
         self.steps.append((SOURCE, stage, 1, 0, 1, gives))
@@ -169,7 +168,7 @@ class _Program:
         end = len(self.alive) - joined
         at = next((i for i, (t, _) in enumerate(self.alive) if t == tensor), None)
         if at is None:
-            rest = int(np.prod([n for _, n in self.alive[:end]]))
+            rest = math.prod(n for _, n in self.alive[:end])
             self.steps.append((JOIN_FREE if joined else EDGE_FREE, joint, rest, 0, 1, takes))
         else:
             last = self.left[tensor] == 0
@@ -189,7 +188,7 @@ class _Program:
 
     def _cut(self) -> None:
         """Forget lanes of the longest axis while the table is too large."""
-        while np.prod([n for _, n in self.alive]) > CAP and len(self.alive) > 1:
+        while math.prod(n for _, n in self.alive) > CAP and len(self.alive) > 1:
             at = max(range(len(self.alive) - 1), key=lambda i: self.alive[i][1])
             self.steps.append((DROP, 0, *self._sizes(at, len(self.alive)), 1))
             del self.alive[at]
