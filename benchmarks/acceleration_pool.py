@@ -87,7 +87,7 @@ class Pool:
             row["few_inherited"], _ = self.fit(spec, recipes["few"], inherit.start(spec, parent, weights, 0))
         if trained is not None:
             own = inherit.start(spec, spec, trained.weights, 0)
-            row["full_inherited"], _ = self.fit(spec, trainer.reduced(recipes["full"], 1 / 3), own)
+            row["full_inherited"], _ = self.fit(spec, trainer.scaled(recipes["full"], 1 / 3), own)
             self.known.append((spec, trained.weights))
         return row
 

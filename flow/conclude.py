@@ -1,6 +1,7 @@
 """Concluding: the best networks trained fully, mapped with their true weights, and every front point proved.
 
-best networks -> tasks.train_candidate("full") -> tasks.refine (all hardware points of the space)
+plan.narrow: one epoch -> plan.finalists -> tasks.train_candidate("full")
+  -> tasks.refine (all hardware points of the space)
   -> front -> tasks.finish: compile, C simulation against onnxruntime -> tasks.synthesise (with a tool)
 """
 
@@ -12,74 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from flow import explore, place, space, tasks
+from flow import explore, place, plan, space, tasks
 from flow.search import pareto
 from flow.space.network import NetSpec
-from flow.study import Candidate, RunError, Study, turn
+from flow.study import RunError, Study
 from flow.workers import Done, Failed, Task, Workers
-
-FINALISTS = 12  # networks trained fully at most
-FIRST = 4  # of them trained to their end, before curves may give others up
-MARGIN = 0.85  # of the time for training that is planned with: paces are measured on short runs
-PROOF, PROOF_S = 0.1, 45.0  # kept for compiling and proving: a share of the time limit, and seconds at least
-
-
-def finalists(study: Study) -> tuple[list[NetSpec], float]:
-    """Networks for full training that fit the time left, by hypervolume of their short accuracies; and the share.
-
-    Journalled: a resumed run trains the same ones.
-    """
-    for record in study.archive.of("finalists"):
-        return [study.state.specs[d] for d in record["networks"]], float(record["share"])
-    from flow.train import trainer
-
-    good = [c for c in study.state.candidates.values() if c.feasible and c.spec.digest in study.state.pace]
-    if study.config.mode == "sequential":  # the network that the first half handed on
-        good = [c for c in good if c.number >= turn(study.config)] or good
-    if not good:
-        raise RunError(study.nothing_fits())
-    how = trainer.recipe("full", study.images)
-    images = (how.epochs_float + how.epochs_qat) * (how.subset or study.images)
-    end = study.config.time_s - max(PROOF_S, PROOF * study.config.time_s)
-    left = max(end - study.elapsed(), 0.25 * study.config.time_s) * MARGIN
-    price = {d: pace * images for d, pace in study.state.pace.items()}
-    # A network that one core cannot train in the time left would make all others wait.
-    affordable = [c for c in good if price[c.spec.digest] <= left]
-    if affordable:
-        chosen: list[NetSpec] = []
-        for spec in ranked(study, affordable):
-            if sum(price[s.digest] for s in [*chosen, spec]) <= left * study.config.workers or not chosen:
-                chosen.append(spec)
-        chosen = chosen[:FINALISTS]
-    else:
-        chosen = [min(good, key=lambda c: (price[c.spec.digest], c.number)).spec]
-    share = round(max(0.1, min(1.0, left / max(price[s.digest] for s in chosen))), 3)
-    # The longest first, by work and not by measured pace: trial numbers follow this order.
-    chosen.sort(key=lambda s: (-s.macs, s.digest))
-    study.archive.append({"kind": "finalists", "networks": [s.digest for s in chosen], "share": share})
-    return chosen, share
-
-
-def ranked(study: Study, good: list[Candidate]) -> list[NetSpec]:
-    """Trained networks, most accurate first, then by what each adds to the hypervolume of those before."""
-    best: dict[str, list[Candidate]] = {}
-    for c in good:
-        best.setdefault(c.spec.digest, []).append(c)
-    accuracy = {d: study.state.short[d] for d in best}
-    order = [max(sorted(best), key=lambda d: accuracy[d])]
-    while len(order) < len(best):
-        have = study.points(
-            [c for d in order for c in best[d]], np.array([accuracy[d] for d in order for _ in best[d]])
-        )
-        base = pareto.hypervolume(have, study.reference())
-
-        def gain(d: str, have: np.ndarray = have, base: float = base) -> float:
-            extra = study.points(best[d], np.full(len(best[d]), accuracy[d]))
-            return pareto.hypervolume(np.vstack([have, extra]), study.reference()) - base
-
-        rest = [d for d in sorted(best) if d not in order]
-        order.append(max(rest, key=lambda d: (gain(d), accuracy[d])))
-    return [best[d][0].spec for d in order]
 
 
 def conclude(study: Study, pool: Workers) -> list[dict[str, Any]]:
@@ -87,9 +25,11 @@ def conclude(study: Study, pool: Workers) -> list[dict[str, Any]]:
 
     Returns the journal's records of the front's points.
     """
-    specs, share = finalists(study)
-    study.note(f"training {len(specs)} networks fully" + (f", epochs cut to {share:.0%} by time" if share < 1 else ""))
-    train(study, pool, specs, share)
+    plan.narrow(study, pool)
+    specs, shares = plan.finalists(study)
+    said = ", ".join(f"{s.digest[:8]} {shares[s.digest]:.0%}" for s in specs)
+    study.note(f"training {len(specs)} networks fully, with these shares of the epochs: {said}")
+    train(study, pool, specs, shares)
     if study.config.mode in ("nas", "sequential"):  # one network goes on: the most accurate
         specs = [max(specs, key=lambda s: (study.state.full.get(s.digest, 0.0), s.digest))]
     points = refined(study, pool, specs)
@@ -98,17 +38,17 @@ def conclude(study: Study, pool: Workers) -> list[dict[str, Any]]:
     return prove(study, pool, points)
 
 
-def train(study: Study, pool: Workers, specs: list[NetSpec], share: float) -> None:
+def train(study: Study, pool: Workers, specs: list[NetSpec], shares: dict[str, float]) -> None:
     """The finalists' full training. With ``curves``, those after the first few are given up once their curve says
     that they stay below what the first ones' accelerators already give; the parting does not depend on the workers."""
-    uses = study.config.accelerate
-    first = FIRST if "curves" in uses else len(specs)
-    for part in (specs[:first], specs[first:]):
+    done: list[NetSpec] = []
+    for part in plan.parts({s.digest: shares[s.digest] for s in specs}, plan.curves(study)):
         known = study.state.full.keys() | study.state.given_up
-        fresh = [s for s in part if s.digest not in known]
-        own = {s.digest: s.digest for s in fresh if study.checkpoint(s.digest, "short").exists()}
-        needed = {} if part == specs[:first] or not fresh else least_accuracies(study, pool, specs[:first], fresh)
-        study.train(pool, fresh, "full", share, own if "inherit" in uses else None, needed, specs[:first])
+        fresh = [s for s in specs if s.digest in part and s.digest not in known]
+        alike = [s for s in fresh if shares[s.digest] == min(shares.values())]
+        needed = least_accuracies(study, pool, done, alike) if done and alike else {}
+        study.train(pool, fresh, "full", shares, plan.own_weights(study, fresh), needed, done)
+        done += [s for s in specs if s.digest in part]
 
 
 def least_accuracies(study: Study, pool: Workers, done: list[NetSpec], fresh: list[NetSpec]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from flow.train import ranking
 if TYPE_CHECKING:
     from flow.study import Study
 
-NAMES = {"few": "a few steps", "short": "short training", "full": "full training"}
+NAMES = {"few": "a few steps", "short": "short training", "epoch": "one epoch", "full": "full training"}
 
 
 def rungs(study: Study) -> list[dict[str, Any]]:
@@ -44,6 +44,7 @@ def rankings(study: Study) -> list[dict[str, Any]]:
     rows.append(_row("flops (baseline)", {d: float(s.macs) for d, s in state.specs.items()}, study))
     rows.append(_row("a few steps", state.few, study))
     rows.append(_row("short training", state.short, study))
+    rows.append(_row("one epoch", state.epoch, study))
     return [r for r in rows if r["networks"]]
 
 

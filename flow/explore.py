@@ -17,7 +17,7 @@ from flow.search import pareto
 from flow.study import Candidate, Study
 from flow.workers import Failed, Task, Workers
 
-LIMIT = 0.45  # of the time limit for exploring in all
+LIMIT = 0.35  # of the time limit for exploring in all
 SYNTHESIS_S = 7200.0  # time limit of one synthesis
 
 

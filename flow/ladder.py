@@ -1,8 +1,9 @@
 """The training ladder: which networks are trained next, and how far.
 
-zero-cost scores (every new network) -> a few steps (many) -> short training (some) -> full training (finalists)
+zero-cost scores (every new network) -> a few steps (many) -> short training (some) -> one epoch, full (flow/plan.py)
 
-Each rung takes the networks that promise most per second: the hypervolume that the optimistic point, mean plus one
+Every second place of a rung is for the network that may be the most accurate of all and that the run has time to train
+fully. The others are for those that promise most per second: the hypervolume that the optimistic point, mean plus one
 deviation of the accuracy expected of a network, would add, by the square root of its work. (By the whole work, large
 networks would never be looked at.) A rung's result narrows the deviation, so what looked good by chance goes no
 further. Decisions are journalled before they are carried out, so that a resumed run makes the same ones.
@@ -15,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from flow import expect, tasks
+from flow import expect, plan, tasks
 from flow.search import pareto
 from flow.space.network import NetSpec
-from flow.study import Study
+from flow.study import Candidate, Study
 from flow.workers import Failed, Task, Workers
 
-SHARE = 0.3  # of the time limit for the quick rungs
+SHARE = 0.22  # of the time limit for the quick rungs
 LEAST = 10  # networks trained shortly, whatever the time
 FEW, SHORT = 1 / 4, 1 / 6  # of a generation's size: networks that get a few steps, and short training
 HALVED = 1 / 12  # short trainings where few steps come first: six glances cost less than one
@@ -68,7 +69,7 @@ def rung(study: Study, pool: Workers, start: int, name: str, count: int) -> None
         study.archive.append(record)
     done = study.state.few if name == "few" else study.state.short
     fresh = [study.state.specs[d] for d in record["networks"] if d not in done]
-    study.train(pool, fresh, name, parents=record.get("parents", {}))
+    study.train(pool, fresh, name, parents={d: study.checkpoint(p, "short") for d, p in record["parents"].items()})
 
 
 def promising(study: Study, name: str, count: int) -> list[NetSpec]:
@@ -81,7 +82,10 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
     known = np.array([c.spec.digest in study.state.short for c in feasible], bool)
     work = np.array([c.spec.macs for c in feasible], float)
     fresh = {i for i, c in enumerate(feasible) if c.spec.digest not in behind}
-    chosen: list[NetSpec] = []
+    chosen = accurate(study, [feasible[i] for i in sorted(fresh)], (count + 1) // 2)
+    taken = {s.digest for s in chosen}
+    fresh = {i for i in fresh if feasible[i].spec.digest not in taken}
+    known |= np.array([c.spec.digest in taken for c in feasible], bool)
     order: list[int] = []
     most: dict[int, float] = {}  # gains only shrink as more networks are known: earlier ones are bounds of later ones
     while fresh and len(chosen) < count:
@@ -106,6 +110,18 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
         fresh -= same
         known[list(same)] = True
     return chosen
+
+
+def accurate(study: Study, fresh: list[Candidate], count: int) -> list[NetSpec]:
+    """At most ``count`` networks that may be more accurate than any shortly trained one, the most hopeful first."""
+    half = study.config.time_s / 2  # about what is left for full trainings
+    able = list({c.spec.digest: c.spec for c in fresh if plan.price(study, c.spec) <= half}.values())
+    if not able:
+        return []
+    most = np.add(*study.accuracies(able))
+    best = max(study.state.short.values(), default=0.0)
+    order = sorted(range(len(able)), key=lambda i: (-most[i], able[i].digest))
+    return [able[i] for i in order[:count] if most[i] > best]
 
 
 def relatives(study: Study, chosen: list[NetSpec]) -> dict[str, str]:

@@ -30,6 +30,9 @@ from flow.toolchain import vendor
 from flow.workers import Done, Failed, Task, Workers
 
 Say = Callable[[str], None]
+# What a trial's record holds of its estimate.
+RESULT = ("feasible", "violation", "violations", "objectives", "seconds", "failure", "gap", "fidelity", "tool", "raw",
+          "shares")  # fmt: skip
 
 
 class RunError(ValueError):
@@ -59,6 +62,7 @@ class State(expect.Known):
     candidates: dict[int, Candidate] = field(default_factory=dict)
     told: dict[int, float | None] = field(default_factory=dict)  # the accuracy that the strategy heard last
     pace: dict[str, float] = field(default_factory=dict)  # seconds per image and epoch
+    epoch: dict[str, float] = field(default_factory=dict)
     full: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Ended] = field(default_factory=dict)  # of full trainings that were not given up
     given_up: set[str] = field(default_factory=set)
@@ -71,11 +75,8 @@ class TextSpace:
         self.inner = inner
         self.sample, self.mutate, self.crossover = inner.sample, inner.mutate, inner.crossover
         self.features = inner.features
-        for name in (
-            *encoded.METHODS,
-            "join",
-            "halves",
-        ):  # only what the space has, so that a strategy can say what it misses
+        # Only what the space has, so that a strategy can say what it misses.
+        for name in (*encoded.METHODS, "join", "halves"):
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
 
@@ -206,23 +207,24 @@ class Study:
         pool: Workers,
         specs: list[NetSpec],
         recipe: str,
-        share: float = 1.0,
-        parents: Mapping[str, str] | None = None,
+        shares: Mapping[str, float] | None = None,
+        parents: Mapping[str, Path] | None = None,
         needed: Mapping[str, float] | None = None,
         after: Sequence[NetSpec] = (),
     ) -> None:
         """Train networks in parallel; accuracies and paces go to the state and the journal.
 
-        ``share`` < 1 shortens the recipe; ``parents``: networks whose short training's weights they begin with;
+        ``shares``: of the recipe's epochs, where not all; ``parents``: checkpoints whose weights they begin with;
         ``needed``: accuracies below which, told by the curves of the networks ``after``, a training is given up.
         """
         ended = [self.state.curves[s.digest] for s in after if s.digest in self.state.curves]
         curves = [(e.curve, e.final) for e in ended]
         work = []
-        for s in sorted(specs, key=lambda s: (-s.macs, s.digest)):  # the longest first: no worker is left alone with it
-            how = {"recipe": recipe, "share": share}
+        longest = {s.digest: s.macs * (shares or {}).get(s.digest, 1.0) for s in specs}
+        for s in sorted(specs, key=lambda s: (-longest[s.digest], s.digest)):  # first: no worker is left alone with it
+            how = {"recipe": recipe, "share": (shares or {}).get(s.digest, 1.0)}
             if parents and s.digest in parents:
-                how["parent"] = str(self.checkpoint(parents[s.digest], "short"))
+                how["parent"] = str(parents[s.digest])
             if needed and curves:
                 how |= {"curves": curves, "needed": needed.get(s.digest, 0.0)}
             arguments = (s.json(), self.settings, how, str(self.checkpoint(s.digest, recipe)))
@@ -246,9 +248,12 @@ class Study:
             self.state.given_up.add(digest)
             return
         accuracy = float(record.get("val_accuracy", 1.0 / self.classes))
-        {"few": self.state.few, "short": self.state.short, "full": self.state.full}[recipe][digest] = accuracy
-        if not record["diverged"] and recipe == "short":
-            self.state.pace[digest] = record["seconds"] / max(1, record["epochs"] * record["images"])
+        getattr(self.state, recipe)[digest] = accuracy
+        if not record["diverged"] and recipe in ("short", "epoch"):
+            by_time = record["seconds"] / max(
+                1, record["epochs"] * record["images"]
+            )  # journals before there were paces
+            self.state.pace[digest] = record.get("pace", by_time)
         if not record["diverged"] and recipe == "full" and "curve" in record:
             self.state.curves[digest] = Ended(tuple(record["curve"]), accuracy)
 
@@ -281,20 +286,7 @@ class Study:
                 self.learn_scores(record)
             elif record["kind"] == "trial":
                 c = self.candidate(record["trial"], self.space.loads(record["genotype"]))
-                keys = (
-                    "feasible",
-                    "violation",
-                    "violations",
-                    "objectives",
-                    "seconds",
-                    "failure",
-                    "gap",
-                    "fidelity",
-                    "tool",
-                    "raw",
-                    "shares",
-                )
-                c.result = {k: record[k] for k in keys if k in record}
+                c.result = {k: record[k] for k in RESULT if k in record}
                 self.state.candidates[c.number] = c
                 told.append(self.trial(c, record["accuracy"]))
             elif record["kind"] == "calibration":

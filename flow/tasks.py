@@ -111,16 +111,17 @@ def dataset(name: str, data_dir: str) -> Any:
 def train_candidate(spec_json: str, settings: dict[str, Any], how: dict[str, Any], checkpoint: str) -> dict[str, Any]:
     """Train a network, keep its checkpoint, and say how good it is on the validation split.
 
-    ``how``: ``recipe``: "few", "short" or "full"; ``share`` < 1 shortens it; ``parent``: a checkpoint whose weights it
-    begins with; ``curves`` (ended ones, with their finals) and ``needed``: what it is given up by.
+    ``how``: ``recipe``: "few", "short", "epoch" or "full"; ``share``: of its epochs, above 1 too; ``parent``: a
+    checkpoint whose weights it begins with; ``curves`` (ended ones, with their finals) and ``needed``: what it is given
+    up by. ``pace`` of the result: seconds an image of its last epoch in float.
     """
     from flow.train import device, export, inherit, trainer
 
     images, spec = dataset(settings["data"], settings["data_dir"]), from_json(spec_json)
     place = device.pick(settings["device"])
     recipe = trainer.recipe(how["recipe"], len(images.train_x), device.bfloat16(settings["precision"], place))
-    if how["share"] < 1:
-        recipe = trainer.reduced(recipe, how["share"])
+    if how["share"] != 1:
+        recipe = trainer.scaled(recipe, how["share"])
     start = None
     if "parent" in how:
         parent = export.load(how["parent"])
@@ -139,7 +140,8 @@ def train_candidate(spec_json: str, settings: dict[str, Any], how: dict[str, Any
         return told | {"given_up": True}
     export.save(checkpoint, result)
     images_read = min(recipe.subset or len(images.train_x), len(images.train_x))
-    return told | {"val_accuracy": result.val_accuracy, "images": images_read}
+    pace = result.history[recipe.epochs_float - 1].seconds / images_read
+    return told | {"val_accuracy": result.val_accuracy, "images": images_read, "pace": pace}
 
 
 def score_network(spec_json: str, settings: dict[str, Any]) -> dict[str, Any]:

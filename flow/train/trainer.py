@@ -24,6 +24,7 @@ from flow.train.model import Net
 
 SHIFT_FRACTION = 8  # random shifts of up to an eighth of the image
 CALIBRATION_IMAGES = 256
+SHORT_IMAGES = 12000  # that a short training reads in float
 SMALL_SET = 10000  # fewer images than this are trained on in small batches: the steps are what is short
 
 
@@ -31,7 +32,8 @@ SMALL_SET = 10000  # fewer images than this are trained on in small batches: the
 class Recipe:
     """How a network is trained. ``subset``: images used, 0 for all; ``lr``: peak of the one-cycle schedule;
     ``lr_qat``: start of the cosine schedule of the quantisation-aware epochs; ``bfloat16``: convolutions of the
-    training steps in bfloat16 (scores are always taken in exact float32)."""
+    training steps in bfloat16 (scores are always taken in exact float32); ``qat_share``: of the images that each
+    quantisation-aware epoch reads, drawn anew each time."""
 
     epochs_float: int
     epochs_qat: int
@@ -43,6 +45,11 @@ class Recipe:
     label_smoothing: float = 0.05
     augment: bool = True
     bfloat16: bool = False
+    qat_share: float = 1.0
+
+    def passes(self, images: int) -> float:
+        """Images read in all, each as often as it is read, of a training split of ``images``."""
+        return min(self.subset or images, images) * (self.epochs_float + self.qat_share * self.epochs_qat)
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,8 @@ class Trained:
     """A trained quantised network. ``weights``: latent float32 arrays ``<layer>.weight`` and ``<layer>.bias``;
     ``weight_exponents``: each layer's (OC,), empty without weights; ``exponents``: of each layer's output scale.
 
-    ``val_accuracy``: of the integer network, simulated, on the validation split.
+    ``val_accuracy``: of the integer network, simulated, on the validation split (on as many of its images as were
+    trained on, where those are fewer).
     """
 
     spec: NetSpec
@@ -113,15 +121,18 @@ Start = Mapping[str, NDArray[np.float32]]
 
 
 def recipe(name: str, images: int, bfloat16: bool = False) -> Recipe:
-    """The recipe ``few`` (some dozen steps), ``short`` (to rank networks in seconds) or ``full``, for a training split
-    of ``images``.
+    """The recipe ``few`` (some dozen steps), ``short`` (to rank networks in seconds), ``epoch`` (every image once) or
+    ``full``, for a training split of ``images``.
 
-    Small sets get more epochs: about 20 for 3,000 images and 10 for 50,000.  Raises ValueError for other names.
+    Small sets get more epochs: about 20 for 3,000 images and 10 for 50,000. A short training reads as many different
+    images as it has steps for: a new image tells more than one seen before.  Raises ValueError for other names.
     """
     epochs = max(6, min(24, round(20 * (3000 / max(images, 1)) ** 0.25)))
+    batch, some = 32 if images < SMALL_SET else 64, max(1, min(images, SHORT_IMAGES))
     known = {
-        "full": Recipe(epochs, max(2, round(epochs * 0.3)), batch=32 if images < SMALL_SET else 64, bfloat16=bfloat16),
-        "short": Recipe(3, 1, subset=min(images, 4000), batch=32, bfloat16=bfloat16),
+        "full": Recipe(epochs, max(2, round(epochs * 0.3)), batch=batch, bfloat16=bfloat16),
+        "epoch": Recipe(1, 1, batch=batch, bfloat16=bfloat16, qat_share=0.25),
+        "short": Recipe(round(SHORT_IMAGES / some), 1, some, 32, bfloat16=bfloat16, qat_share=min(1.0, 4000 / some)),
         "few": Recipe(1, 0, subset=min(images, 2000), batch=32, bfloat16=bfloat16),
     }
     if name not in known:
@@ -241,7 +252,8 @@ class _Run:
             if self.stopped:
                 return Stopped(self.spec, self.how, self.seed, tuple(self.history), self.elapsed())
         # On the CPU, whose convolutions add up exactly: a GPU may take a transform that rounds.
-        accuracy = score(self.net.cpu(), self.data.val_x, self.data.val_y)
+        every = max(1, len(self.data.val_x) // len(self.x))  # scoring should not cost more than training
+        accuracy = score(self.net.cpu(), self.data.val_x[::every], self.data.val_y[::every])
         weights, scales, exponents = self.net.state()
         history, seconds = tuple(self.history), self.elapsed()
         return Trained(self.spec, weights, scales, exponents, self.how, self.seed, accuracy, history, seconds)
@@ -251,7 +263,8 @@ class _Run:
 
     def phase(self, name: str, epochs: int) -> bool:
         """Train for ``epochs``, or until it is stopped; False when the loss is no longer finite."""
-        batches = max(1, len(self.x) // self.how.batch)
+        share = self.how.qat_share if name == "qat" else 1.0
+        batches = max(1, int(share * len(self.x)) // self.how.batch)
         optimizer, schedule = self.optimizer(name, max(1, epochs * batches))
         for number in range(epochs):
             begun = time.perf_counter()
@@ -311,7 +324,7 @@ class _Run:
         return total / batches
 
 
-def reduced(how: Recipe, share: float) -> Recipe:
+def scaled(how: Recipe, share: float) -> Recipe:
     """``how`` with epochs times ``share``, at least one each."""
     return replace(
         how,

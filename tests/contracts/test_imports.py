@@ -38,7 +38,20 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("space", "train"),
     ("search", "archive", "front", "workers", "ray_workers"),
     ("report", "tabular"),
-    ("expect", "feedback", "tasks", "train_one", "study", "effort", "ladder", "explore", "conclude", "results", "run"),
+    (
+        "expect",
+        "feedback",
+        "tasks",
+        "train_one",
+        "study",
+        "effort",
+        "plan",
+        "ladder",
+        "explore",
+        "conclude",
+        "results",
+        "run",
+    ),
     ("arguments", "bench", "listings", "cli"),
 )
 LEVEL = {unit: level for level, units in enumerate(LAYERS) for unit in units}

@@ -11,7 +11,7 @@ from flow.space.network import INPUT, Layer, NetSpec, same
 from flow.train.data import Dataset, load
 from flow.train.export import CheckpointError, accuracy, logits, save, to_graph
 from flow.train.export import load as load_checkpoint
-from flow.train.trainer import Diverged, Epoch, Recipe, Trained, predict, recipe, reduced, score, train
+from flow.train.trainer import Diverged, Epoch, Recipe, Trained, predict, recipe, scaled, score, train
 
 QUICK = Recipe(3, 1, subset=2000, batch=32, lr=0.02, augment=False)
 
@@ -102,7 +102,7 @@ def test_data_that_does_not_fit_is_refused(data: Dataset) -> None:
 def test_recipes_by_name() -> None:
     small, large = recipe("full", 3000), recipe("full", 55000)
     assert small.epochs_float > large.epochs_float and recipe("short", 3000).subset <= 3000
-    assert reduced(small, 0.01).epochs_float == reduced(small, 0.01).epochs_qat == 1
+    assert scaled(small, 0.01).epochs_float == scaled(small, 0.01).epochs_qat == 1
     with pytest.raises(ValueError, match="short"):
         recipe("long", 1)
 
