@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flow import codegen, estimate, mapping, system, tiled
+from flow import codegen, engines, estimate, mapping, system, tiled
 from flow.board import Board, from_json
 from flow.board import load as load_board
 from flow.design import Design, Folding, Report, Violation
@@ -58,18 +58,18 @@ class CompiledTiled:
 def compile_for(
     engine: str, model: ModelProto, board: Board, goal: mapping.Goal, clock_mhz: float | None = None
 ) -> Compiled | CompiledTiled | mapping.NoFit:
-    """A quantised model to a project with a stage per layer ("stream"), one engine for all ("tiled"), or "auto": stages
-    where they fit and the board's blocks serve every operator. Raises ModelError or UnsupportedError."""
+    """A quantised model to a project with a stage per layer ("stream"), one engine for all ("tiled"), or "auto", the
+    better of both (``engines.solve``). Raises ModelError or UnsupportedError."""
     if engine == "tiled":
         return compile_tiled(model, board, goal, clock_mhz)
-    found = compile_model(model, board, goal, clock_mhz)
-    if engine == "stream" or not isinstance(found, mapping.NoFit):
+    if engine == "stream":
+        return compile_model(model, board, goal, clock_mhz)
+    alone, _ = passes.headless(model)
+    graph, whole = qdq.load(alone), qdq.load(model) if alone is not model else None
+    found = engines.solve(graph, board, goal, clock_mhz, whole)
+    if isinstance(found, mapping.NoFit):
         return found
-    try:
-        other = compile_tiled(model, board, goal, clock_mhz)
-    except tiled.UnsupportedError:
-        return found
-    return found if isinstance(other, mapping.NoFit) else other
+    return _compiled(alone, found, goal) if isinstance(found, Design) else _compiled_tiled(model, found, goal)
 
 
 def compile_model(
@@ -82,9 +82,12 @@ def compile_model(
     model, _ = passes.headless(model)
     graph = qdq.load(model)
     design = mapping.solve(graph, board, goal, clock_mhz)
-    if isinstance(design, mapping.NoFit):
-        return design
-    report = estimate.estimate(design, goal.decision, estimate.share(board, goal.max_utilisation))
+    return design if isinstance(design, mapping.NoFit) else _compiled(model, design, goal, seed)
+
+
+def _compiled(model: ModelProto, design: Design, goal: mapping.Goal, seed: int = 0) -> Compiled | mapping.NoFit:
+    graph = design.graph
+    report = estimate.estimate(design, goal.decision, estimate.share(design.board, goal.max_utilisation))
     if not report.fits:
         return mapping.NoFit(report.violations)
     images = random_images(graph, VECTORS, seed)
@@ -104,9 +107,13 @@ def compile_tiled(
     """A network on the tiled engine. Raises ModelError or UnsupportedError."""
     graph = qdq.load(model)
     design = tiled.solve(graph, board, goal, clock_mhz)
-    if isinstance(design, mapping.NoFit):
-        return design
-    report = design.report()
+    return design if isinstance(design, mapping.NoFit) else _compiled_tiled(model, design, goal, seed)
+
+
+def _compiled_tiled(
+    model: ModelProto, design: tiled.TiledDesign, goal: mapping.Goal, seed: int = 0
+) -> CompiledTiled | mapping.NoFit:
+    graph, report = design.graph, design.report()
     if not report.fits:
         return mapping.NoFit(report.violations)
     if goal.max_energy_mj and (report.energy_mj or 0.0) > goal.max_energy_mj:

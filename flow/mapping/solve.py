@@ -49,9 +49,13 @@ class Goal:
 
 @dataclass(frozen=True)
 class NoFit:
-    """No design meets the limits: what is short, how much is needed at least and how much there is."""
+    """No design meets the limits: what is short, how much is needed at least and how much there is.
+
+    ``open_cycles``: the smallest interval that is not proved impossible, None where all are: nothing can fit then.
+    """
 
     violations: tuple[Violation, ...]
+    open_cycles: int | None = None
 
     def __str__(self) -> str:
         return "; ".join(str(v) for v in self.violations)
@@ -373,12 +377,13 @@ def short(task: Task) -> NoFit:
         least.append(int(task.problem.cost(top, roomy, only, picks)[k]))
     missing = excess(Resources(*least), task.budget)
     if missing:
-        return NoFit(missing)
+        return NoFit(missing, task.bound)
     roomy = np.maximum(np.array(task.budget, np.float64), 1) * 1e6
     picks = task.problem.cheapest(top, roomy, task.weights)
     assert picks is not None
-    used = task.realise(picks).resources
-    return NoFit(excess(used, task.budget) or (Violation("any", 1, 0),))
+    counted = excess(Resources(*map(int, task.problem.cost(top, roomy, task.weights, picks))), task.budget)
+    found = counted or excess(task.realise(picks).resources, task.budget)
+    return NoFit(found or (Violation("any", 1, 0),), task.bound)
 
 
 def floor_cycles(graph: Graph, board: Board, clock_mhz: float) -> int:
@@ -425,11 +430,11 @@ def missed(task: Task, found: Found) -> NoFit | None:
     """The first of the goal's limits that a design does not keep."""
     goal, clock = task.goal, task.clock_mhz
     if goal.min_fps and clock * 1e6 / found.interval < goal.min_fps:
-        return NoFit((Violation("interval_cycles", found.interval, int(clock * 1e6 / goal.min_fps)),))
+        return NoFit((Violation("interval_cycles", found.interval, int(clock * 1e6 / goal.min_fps)),), task.bound)
     ms = found.latency / (clock * 1e3) if goal.max_latency_ms else 0.0
     if goal.max_latency_ms and ms > goal.max_latency_ms:
-        return NoFit((Violation("latency_ms", round(ms, 6), goal.max_latency_ms),))
+        return NoFit((Violation("latency_ms", round(ms, 6), goal.max_latency_ms),), task.bound)
     mj = (task.report(found, time.perf_counter()).energy_mj or 0.0) if goal.max_energy_mj else 0.0
     if goal.max_energy_mj and mj > goal.max_energy_mj:
-        return NoFit((Violation("energy_mj", round(mj, 6), goal.max_energy_mj),))
+        return NoFit((Violation("energy_mj", round(mj, 6), goal.max_energy_mj),), task.bound)
     return None

@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("toolchain",),
     ("lint",),
     ("tiled",),
+    ("engines",),
     ("project", "calibration"),
     ("assembly", "backends"),
     ("place",),
