@@ -121,13 +121,21 @@ Value = TypeVar("Value")
 
 
 def once(compute: Callable[[Graph, Node], Value]) -> Callable[[Graph, Node], Value]:
-    """A function of a graph's node that computes its value once a graph."""
+    """A function of a node's operator and of the tensors around it, computed once for them.
+
+    Candidates of a search share operators; what was found out about one is kept with it.
+    """
+    name = compute.__module__, compute.__qualname__
 
     @wraps(compute)
     def remembered(graph: Graph, node: Node) -> Value:
-        key = compute.__module__, compute.__qualname__, node.id
+        key = *name, node.id
         if key not in graph.derived:
-            graph.derived[key] = compute(graph, node)
+            known: dict[tuple[object, ...], Any] = vars(node.op).setdefault("_known", {})
+            around = *name, graph.tensors[node.id], *(graph.tensors[t] for t in node.inputs)
+            if around not in known:
+                known[around] = compute(graph, node)
+            graph.derived[key] = known[around]
         value: Value = graph.derived[key]
         return value
 

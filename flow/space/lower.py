@@ -35,11 +35,10 @@ class Integers:
 
 
 @dataclass(frozen=True)
-class _Site:
+class Site:
     """A layer in its place: exponents of what it reads and writes, formats, shapes."""
 
     layer: Layer
-    integers: Integers | None
     sources: tuple[int, ...]
     target: int
     source: Quant
@@ -52,46 +51,46 @@ class _Site:
         return Requant(tuple(shifts[:1]) if same else tuple(shifts), self.quant.lo, self.quant.hi, div=div)
 
 
-def _weighted(site: _Site) -> tuple[IntArray, IntArray, Requant]:
-    if site.integers is None:
+def _weighted(site: Site, integers: Integers | None) -> tuple[IntArray, IntArray, Requant]:
+    if integers is None:
         raise ValueError(f"no weights for a {site.layer.kind} layer")
-    shifts = [site.target - site.sources[0] - e for e in site.integers.exponent]
-    return site.integers.weight, site.integers.bias, site.requant(shifts)
+    shifts = [site.target - site.sources[0] - e for e in integers.exponent]
+    return integers.weight, integers.bias, site.requant(shifts)
 
 
-def _conv(site: _Site) -> IntegerOp:
+def _conv(site: Site, integers: Integers | None) -> IntegerOp:
     layer = site.layer
-    return Conv(*_weighted(site), (layer.stride, layer.stride), layer.padding, groups=layer.groups)
+    return Conv(*_weighted(site, integers), (layer.stride, layer.stride), layer.padding, groups=layer.groups)
 
 
-def _dense(site: _Site) -> IntegerOp:
-    return Dense(*_weighted(site))
+def _dense(site: Site, integers: Integers | None) -> IntegerOp:
+    return Dense(*_weighted(site, integers))
 
 
-def _maxpool(site: _Site) -> IntegerOp:
+def _maxpool(site: Site, integers: Integers | None) -> IntegerOp:
     k, s, layer = site.layer.kernel, site.layer.stride, site.layer
     # Padding must never win: the least integer of the format stands for minus infinity.
     return Pool("MaxPool", (k, k), site.requant([0]), (s, s), layer.padding, pad_value=site.source.lo)
 
 
-def _avgpool(site: _Site) -> IntegerOp:
+def _avgpool(site: Site, integers: Integers | None) -> IntegerOp:
     k, s, layer = site.layer.kernel, site.layer.stride, site.layer
     requant = site.requant([site.target - site.sources[0]], k * k)
     return Pool("AveragePool", (k, k), requant, (s, s), layer.padding)
 
 
-def _gap(site: _Site) -> IntegerOp:
+def _gap(site: Site, integers: Integers | None) -> IntegerOp:
     window = (site.height, site.width)
     return Pool("AveragePool", window, site.requant([site.target - site.sources[0]], site.height * site.width))
 
 
-def _add(site: _Site) -> IntegerOp:
+def _add(site: Site, integers: Integers | None) -> IntegerOp:
     finest = min(site.sources)
     a, b = (e - finest for e in site.sources)
     return Add(site.requant([site.target - finest]), (a, b))
 
 
-_OPS: dict[str, Callable[[_Site], IntegerOp]] = {
+_OPS: dict[str, Callable[[Site, Integers | None], IntegerOp]] = {
     "conv": _conv,
     "dense": _dense,
     "maxpool": _maxpool,
@@ -107,6 +106,16 @@ def lower(spec: NetSpec, integers: Mapping[int, Integers], exponents: Sequence[i
     ``integers`` by layer index for conv and dense layers, ``exponents`` of each layer's output scale (a max pool's
     must equal its source's).  Raises ValueError when they do not fit the layers.
     """
+    return assembled(spec, exponents, lambda i, site: operator(site, integers.get(i)))
+
+
+def operator(site: Site, integers: Integers | None) -> IntegerOp:
+    """A layer's operator in its place. Raises ValueError for a weighted layer without integers."""
+    return _OPS[site.layer.kind](site, integers)
+
+
+def assembled(spec: NetSpec, exponents: Sequence[int], make: Callable[[int, Site], IntegerOp]) -> Graph:
+    """The graph with the operators that ``make`` gives for each layer's index and place."""
     tensors = {"input": Tensor(spec.input_shape, INPUT_QUANT)}
     nodes, names = [], ["input"]  # names[j + 1] is layer j's tensor, names[0] the input's
     for i, (layer, (bits, signed)) in enumerate(zip(spec.layers, spec.formats(), strict=True)):
@@ -116,8 +125,8 @@ def lower(spec: NetSpec, integers: Mapping[int, Integers], exponents: Sequence[i
         quant = Quant(bits, signed, 2.0 ** exponents[i])
         inputs = tuple(names[j + 1] for j in layer.inputs)
         first = tensors[inputs[0]]
-        site = _Site(layer, integers.get(i), sources, exponents[i], first.quant, quant, *first.shape[1:])
-        nodes.append(Node(f"L{i}", f"{layer.kind}_{i}", _OPS[layer.kind](site), inputs))
+        site = Site(layer, sources, exponents[i], first.quant, quant, *first.shape[1:])
+        nodes.append(Node(f"L{i}", f"{layer.kind}_{i}", make(i, site), inputs))
         tensors[f"L{i}"] = Tensor(spec.shapes()[i], quant)
         names.append(f"L{i}")
     return Graph(tuple(nodes), tensors)

@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 
 from flow.fixed import IntArray
 from flow.ir.graph import Graph
 from flow.ir.ops import Pads, Shape, window_extent
-from flow.space.lower import Integers, lower
+from flow.space.lower import IntegerOp, Integers, Site, assembled, operator
 
 INPUT = -1
 """The reference to the network's input image."""
@@ -256,38 +257,51 @@ _SHAPES: dict[str, Callable[[str, Layer, list[Shape]], Shape]] = {
 def random_graph(spec: NetSpec, seed: int = 0) -> Graph:
     """The integer graph with random weights over their full range: what an untrained network costs.
 
-    Shifts are chosen so that activations neither vanish nor all saturate.  Weights are slices of one cached buffer,
-    so this takes about a millisecond.
+    Shifts are chosen so that activations neither vanish nor all saturate.  Equal layers in equal places share one
+    operator, whose weights are a slice of one buffer: candidates cost little to make and compare.
     """
-    formats = spec.formats()
     exponents: list[int] = []
-    integers: dict[int, Integers] = {}
-    for i, layer in enumerate(spec.layers):
-        bits, signed = formats[i]
+    for layer, (bits, signed) in zip(spec.layers, spec.formats(), strict=True):
         source = -8 if layer.inputs[0] == INPUT else exponents[layer.inputs[0]]
         # Every tensor spans about -8..8, as after batch normalisation, so that the two sides of an add are alike.
         exponents.append(source if layer.kind == "maxpool" else 3 - bits + signed)
-        if layer.weighted:
-            shape = spec.weight_shape(i)
-            most = (1 << (layer.weight_bits - 1)) - 1
-            fan_in = math.prod(shape[1:])
-            in_bits, in_signed = (8, False) if layer.inputs[0] == INPUT else formats[layer.inputs[0]]
-            spread = math.sqrt(fan_in) * (most / 2 + 0.5) * (1 << (in_bits - in_signed)) / 3
-            shift = round(math.log2(spread)) - (bits - signed) + 2
-            start = seed * 7919 + i * 104729
-            bias = _noise(8, layer.out_channels, start + 1) * max(1, int(spread) >> 7)
-            weight = _noise(layer.weight_bits, math.prod(shape), start).reshape(shape)
-            # Trained channels' scales lie one or two halvings apart; only that they differ matters to the hardware.
-            spread_of = _noise(2, layer.out_channels, start + 2).tolist() if layer.per_channel else (0,)
-            coarse = exponents[i] - source - shift
-            integers[i] = Integers(weight, bias, tuple(coarse + s for s in spread_of))
-    return lower(spec, integers, exponents)
+
+    def stand_in(i: int, site: Site) -> IntegerOp:
+        genes = tuple(getattr(site.layer, name) for name in LAYER_FIELDS if name != "inputs")
+        place = site.sources, site.target, site.source, site.quant, site.height, site.width
+        return _stand_in(genes, place, spec.weight_shape(i) if site.layer.weighted else (), seed)
+
+    return assembled(spec, exponents, stand_in)
+
+
+@lru_cache(maxsize=1 << 14)
+def _stand_in(genes: tuple[Any, ...], place: tuple[Any, ...], shape: tuple[int, ...], seed: int) -> IntegerOp:
+    """A layer's operator with random weights; ``genes``: the layer without its inputs, ``place``: the rest of Site."""
+    at = LAYER_FIELDS.index("inputs")
+    layer = Layer(**dict(zip(LAYER_FIELDS, (*genes[:at], (), *genes[at:]), strict=True)))
+    site = Site(layer, *place)
+    return operator(site, _random_integers(site, shape, seed * 7919) if shape else None)
+
+
+def _random_integers(site: Site, shape: tuple[int, ...], start: int) -> Integers:
+    layer, source = site.layer, site.source
+    most = (1 << (layer.weight_bits - 1)) - 1
+    spread = math.sqrt(math.prod(shape[1:])) * (most / 2 + 0.5) * (1 << (source.bits - source.signed)) / 3
+    shift = round(math.log2(spread)) - (site.quant.bits - site.quant.signed) + 2
+    bias = _noise(8, layer.out_channels, start + 1) * max(1, int(spread) >> 7)
+    weight = _noise(layer.weight_bits, math.prod(shape), start).reshape(shape)
+    # Trained channels' scales lie one or two halvings apart; only that they differ matters to the hardware.
+    spread_of = _noise(2, layer.out_channels, start + 2).tolist() if layer.per_channel else (0,)
+    coarse = site.target - site.sources[0] - shift
+    return Integers(weight, bias, tuple(coarse + s for s in spread_of))
 
 
 @lru_cache(maxsize=16)
 def _buffer(bits: int) -> IntArray:
     most = (1 << (bits - 1)) - 1
-    return np.random.default_rng([2024, bits]).integers(-most, most, 1 << 17, dtype=np.int64, endpoint=True)
+    found = np.random.default_rng([2024, bits]).integers(-most, most, 1 << 17, dtype=np.int64, endpoint=True)
+    found.setflags(write=False)
+    return found
 
 
 def _noise(bits: int, count: int, start: int) -> IntArray:

@@ -39,10 +39,21 @@ class Op(Protocol):
 
 
 def frozen(array: IntArray) -> IntArray:
-    """A read-only int64 copy."""
+    """A read-only int64 copy, or the array itself where nothing can write to it."""
+    if array.dtype == np.int64 and not _writable(array):
+        return array
     out = np.array(array, np.int64)
     out.setflags(write=False)
     return out
+
+
+def _writable(array: object) -> bool:
+    """Whether an array or what it is a view of can be written to."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return array is not None
 
 
 def window_extent(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1) -> int:
