@@ -19,7 +19,8 @@ Storage = Literal["lutram", "bram"]
 class Folding(NamedTuple):
     """How a node is spread over hardware: the parameters a mapper chooses for a block.
 
-    ``pe`` output lanes, ``simd`` inputs a cycle for each of them, ``lanes`` channels a beat of the input window,
+    ``pe`` output lanes, ``simd`` inputs a cycle for each of them, ``lanes`` channels a beat of the input window (more
+    than there are: the channels of several pixels of a row, and ``pe`` those of several output pixels),
     ``window`` "none", "serial" (one kernel position a beat) or "parallel" (the whole window a beat), ``mult`` where
     multipliers go ("lut", "dsp" or "packed": two to four products a DSP), ``memory`` where weights go ("lutram" or
     "bram").

@@ -39,6 +39,7 @@ SLOW_S = 3.0  # a design that took longer to solve is not solved again for every
 # What a slowest process stands for: which resource of the stage its iterations count.
 MEANING = {
     "matvec": "products",
+    "matvec_pixels": "products",
     "depthwise": "products",
     "window_serial": "window",
     "window_parallel": "window",

@@ -75,5 +75,59 @@ products:
     }
 }
 
+// The same for GIVES pixels at once on shared weights, all output channels together. C: VECTORS (groups of pixels an
+// image), SF, GIVES, CHANNELS (of an input pixel), PE (output channels), SIMD, RAISE, MULT and the types as above.
+// An input beat holds the windows of a group: kernel position, pixel, channel; an output beat pixel, channel.
+// weights[sf][channel][s]; bias, mult and shift have one row.
+template <class C, class W, class B, class M, class S>
+void matvec_pixels(hls::stream<typename C::In> &in, hls::stream<typename C::Out> &out, const W weights[C::SF][C::PE][C::SIMD], const B bias[1][C::PE],
+                   const M mult[1][C::PE], const S shift[1][C::PE]) {
+#pragma HLS INLINE
+    typename C::T current[C::GIVES][C::SF * C::SIMD];
+    typename C::Acc acc[C::GIVES][C::PE];
+#pragma HLS ARRAY_PARTITION variable=current complete dim=0
+#pragma HLS ARRAY_PARTITION variable=acc complete dim=0
+    int sf = 0;
+products:
+    for (int i = 0; i < C::VECTORS * C::SF; ++i) {
+#pragma HLS PIPELINE II=1
+        if (sf == 0) {
+            const typename C::In fresh = in.read();
+        take:
+            for (int o = 0; o < C::GIVES; ++o) {
+#pragma HLS UNROLL
+            columns:
+                for (int k = 0; k < C::SF * C::SIMD; ++k) {
+#pragma HLS UNROLL
+                    current[o][k] = fresh.lane[(k / C::CHANNELS * C::GIVES + o) * C::CHANNELS + k % C::CHANNELS];
+                }
+            }
+        }
+        typename C::Out result;
+    pixels:
+        for (int o = 0; o < C::GIVES; ++o) {
+#pragma HLS UNROLL
+            typename C::T x[C::SIMD];
+            typename C::Acc sum[C::PE];
+#pragma HLS ARRAY_PARTITION variable=x complete dim=0
+#pragma HLS ARRAY_PARTITION variable=sum complete dim=0
+        slice:
+            for (int s = 0; s < C::SIMD; ++s) {
+#pragma HLS UNROLL
+                x[s] = current[o][sf * C::SIMD + s];
+            }
+            Dot<C, C::MULT>::apply(weights[sf], x, sum);
+        elements:
+            for (int p = 0; p < C::PE; ++p) {
+#pragma HLS UNROLL
+                acc[o][p] = (typename C::Acc)((sf == 0 ? (typename C::Acc)bias[0][p] : acc[o][p]) + (typename C::Acc)(sum[p] * ((typename C::Acc)1 << C::RAISE)));
+                result.lane[o * C::PE + p] = requantise<C>(acc[o][p], (int)mult[0][p], (int)shift[0][p]);
+            }
+        }
+        if (sf == C::SF - 1) out.write(result);
+        sf = sf == C::SF - 1 ? 0 : sf + 1;
+    }
+}
+
 } // namespace coexplore
 #endif

@@ -2,8 +2,8 @@
 //
 // window_serial: one kernel position and one channel group a beat, out of a row buffer; any kernel, stride, padding and
 //                dilation. Order per output pixel: group, kernel row, kernel column, channel group.
-// window_parallel: all kernel positions of one channel group in one beat, out of line buffers and shift registers.
-//                Order per output pixel: channel group; in a beat: kernel row, kernel column, channel.
+// window_parallel: all kernel positions of one channel group in one beat, out of line buffers and shift registers; of
+//                several neighbouring outputs, where input beats hold several pixels.
 #ifndef COEXPLORE_WINDOW_H
 #define COEXPLORE_WINDOW_H
 
@@ -92,13 +92,17 @@ windows:
     }
 }
 
-// C: as above without GROUPS; DELAY = DH * W * CF (beats in a line buffer), TAPS = (KW - 1) * DW * CF, FIRST and the
-// steps give the input position that completes each output's window.
+// C: as above without GROUPS; PIXELS (of a row in a beat: 1, or several with all their channels), GIVES (windows given at
+// once), BEATS (positions a row: pixels / PIXELS), STEP (positions from one window, or group of GIVES, to the next of its
+// row), SHIFT (positions from a row's first to the one that completes its first group), DELAY = DH * BEATS * CF (beats in
+// a line buffer), TAPS (beats kept of each kernel row), FIRST and ROW_STEP (positions that complete windows).
+// Order in a beat: kernel row, kernel column, window, channel.
 //
-// The map is one long row of positions; every window tap lies a fixed number of positions back, and taps that fall
+// The map is one long row of positions; every window tap lies a fixed number of pixels back, and taps that fall
 // outside the map are masked. So padding costs no iterations but those that flush the end.
 template <class C> void window_parallel(hls::stream<typename C::Beat> &in, hls::stream<typename C::Window> &out) {
     typedef typename C::Beat::Element Element;
+    const int WIDE = C::LANES / C::PIXELS; // elements of a pixel in a beat
     Element lines[C::DELAY][C::KH > 1 ? C::KH - 1 : 1][C::LANES];
     Element taps[C::KH][C::TAPS + 1][C::LANES];
 #pragma HLS ARRAY_RESHAPE variable=lines complete dim=2
@@ -109,14 +113,14 @@ template <class C> void window_parallel(hls::stream<typename C::Beat> &in, hls::
 
     int position = 0, cg = 0, line = 0;
     int target = C::FIRST; // position that completes the next output's window
-    int oy = 0, ox = 0;
+    int oy = 0, ox = 0;     // of the group's first output
 slide:
     for (int i = 0; i < C::ITERATIONS; ++i) {
 #pragma HLS PIPELINE II=1
         Element column[C::KH][C::LANES];
 #pragma HLS ARRAY_PARTITION variable=column complete dim=0
         typename C::Beat fresh;
-        if (position < C::H * C::W) {
+        if (position < C::H * C::BEATS) {
             fresh = in.read();
         } else {
         flush:
@@ -159,14 +163,22 @@ slide:
             window_columns:
                 for (int kx = 0; kx < C::KW; ++kx) {
 #pragma HLS UNROLL
-                    const int y = oy * C::SH - C::PT + ky * C::DH;
-                    const int x = ox * C::SW - C::PL + kx * C::DW;
-                    const bool inside = y >= 0 && y < C::H && x >= 0 && x < C::W;
-                window_lanes:
-                    for (int l = 0; l < C::LANES; ++l) {
+                window_group:
+                    for (int o = 0; o < C::GIVES; ++o) {
 #pragma HLS UNROLL
-                        window.lane[(ky * C::KW + kx) * C::LANES + l] =
-                            inside ? taps[ky][(C::KW - 1 - kx) * C::DW * C::CF][l] : (Element)C::PAD;
+                        const int y = oy * C::SH - C::PT + ky * C::DH;
+                        const int x = (ox + o) * C::SW - C::PL + kx * C::DW;
+                        const bool inside = y >= 0 && y < C::H && x >= 0 && x < C::W;
+                        // Its pixel in the beat that completes the group, or `back` beats before it.
+                        const int pixel = o * C::SW - C::PL + kx * C::DW - C::SHIFT * C::PIXELS;
+                        const int back = (C::PIXELS - 1 - pixel) / C::PIXELS;
+                        const int at = (pixel + back * C::PIXELS) * WIDE;
+                    window_lanes:
+                        for (int l = 0; l < WIDE; ++l) {
+#pragma HLS UNROLL
+                            window.lane[((ky * C::KW + kx) * C::GIVES + o) * WIDE + l] =
+                                inside ? taps[ky][back * C::CF][at + l] : (Element)C::PAD;
+                        }
                     }
                 }
             }
@@ -175,12 +187,13 @@ slide:
         if (++cg == C::CF) {
             cg = 0;
             if (position == target) {
-                if (++ox == C::OW) {
+                ox += C::GIVES;
+                if (ox == C::OW) {
                     ox = 0;
                     ++oy;
                     target += C::ROW_STEP;
                 } else {
-                    target += C::SW;
+                    target += C::STEP;
                 }
             }
             ++position;

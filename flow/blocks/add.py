@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import Options, divisors, undominated
+from flow.blocks.pareto import Options, beat_sizes, undominated
 from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, beat, rounder
 from flow.board import Board, Resources
@@ -61,7 +61,7 @@ def unit_cost(la: Layer, lanes: int) -> Resources:
 def layer_options(la: Layer) -> Options:
     return undominated(
         Option(Folding(pe=n, lanes=n), stage_cycles((la.iterations(n), depth(la))), unit_cost(la, n))
-        for n in divisors(la.shape[0])
+        for n in beat_sizes(la.shape)
     )
 
 

@@ -1,25 +1,24 @@
 """Convolution and dense layers: window unit -> matrix-vector unit (``hls/matvec.h``).
 
 A stage computes PE output channels x SIMD inputs a cycle; one output vector takes NF * SF cycles with NF = OC / PE and
-SF = IC * KH * KW / SIMD. Grouped convolutions run their groups one after another on the same unit.
+SF = IC * KH * KW / SIMD. Grouped convolutions run their groups one after another on the same unit; several pixels a
+cycle: ``pixels.py``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
-from flow.blocks import foldings, mac, window
+from flow.blocks import foldings, mac, pixels, window
 from flow.blocks.beats import Beats, every, loops
-from flow.blocks.control import control
-from flow.blocks.pareto import Options
+from flow.blocks.matvec import Layer, depth, folds, layer, unit_cost
+from flow.blocks.pareto import Options, collected, joined
 from flow.blocks.piece import Piece, piece
-from flow.blocks.requant import Rounder, Rounding, beat, ctype, rounder
-from flow.board import Board, Resources
-from flow.cost import laws
-from flow.design import Contents, Folding, Memory, Multiplier, Port, Process, Storage
+from flow.blocks.requant import Rounder, beat, ctype, rounder
+from flow.board import Board
+from flow.design import Contents, Folding, Memory, Port, Process
 from flow.fixed import IntArray, Quant, bits_for
-from flow.ir.graph import Graph, Node, once
+from flow.ir.graph import Graph, Node
 from flow.ir.ops import Conv, Dense, Op
 
 
@@ -27,109 +26,13 @@ def serves(op: Op) -> bool:
     return isinstance(op, Dense) or (isinstance(op, Conv) and not op.depthwise)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """What cost and legality depend on; equal layers share their options."""
-
-    geometry: window.Geometry | None  # None: the input stream is the vector (dense, pointwise)
-    inputs: int  # channels per group (for dense: all inputs)
-    kernel: int  # kernel positions
-    outputs: int  # per group
-    groups: int
-    vectors: int  # output pixels
-    lanes_of: int  # what the number of lanes must divide
-    weights: tuple[int, int]
-    x: Quant
-    rounding: Rounding
-
-    @property
-    def x_range(self) -> tuple[int, int]:
-        return self.x.lo, self.x.hi
-
-
-@once
-def layer(graph: Graph, node: Node) -> Layer:
-    op = node.op
-    assert isinstance(op, Conv | Dense)
-    x, out = graph.tensors[node.inputs[0]], graph.tensors[node.id]
-    weights, rounding = mac.weights_of(graph, node).range, rounder(op.requant, graph.accumulator(node)).summary
-    if isinstance(op, Dense):
-        c = x.shape[0]
-        size = x.shape[1] * x.shape[2]
-        return Layer(None, c * size, 1, op.weight.shape[0], 1, 1, c, weights, x.quant, rounding)
-    oc, icg, kh, kw = op.weight.shape
-    g = window.Geometry(
-        x.shape[0], x.shape[1], x.shape[2], (kh, kw), op.stride, op.pads, op.dilation, op.groups
-    )  # fmt: skip
-    pixels = out.shape[1] * out.shape[2]
-    shape = None if g.trivial else g
-    return Layer(shape, icg, kh * kw, oc // op.groups, op.groups, pixels, icg, weights, x.quant, rounding)
-
-
-@dataclass(frozen=True)
-class Folds:
-    """Loop counts of a folding."""
-
-    nf: int
-    sf: int
-    sub: int
-    beat: int  # elements of an input beat
-    iterations: int
-
-
-def folds(la: Layer, f: Folding) -> Folds:
-    beat_size = f.lanes * (la.kernel if f.window == "parallel" else 1)
-    sf, nf = la.inputs * la.kernel // f.simd, la.outputs // f.pe
-    return Folds(nf, sf, beat_size // f.simd, beat_size, la.vectors * la.groups * nf * sf)
-
-
-def depth(la: Layer, pe: int, simd: int, mult: Multiplier, ultra: bool) -> int:
-    """Pipeline depth: read, weights, products, accumulate, round, write."""
-    pack = mac.packing(la.weights, la.x_range, mac.wide_port(ultra), pe) if mult == "packed" else None
-    return 2 + mac.latency(simd, mult, pack.chain if pack else 1) + 1 + la.rounding.latency + 1
-
-
-def lane_cost(la: Layer, pe: int) -> Resources:
-    """What ``pe`` output lanes need whatever feeds them: bias and rounding tables, accumulators, rounding, control."""
-    r, rows = la.rounding, la.groups * (la.outputs // pe)
-    lane = r.cost + laws.adder(r.acc_bits) + laws.select(r.acc_bits) + laws.register(r.acc_bits)
-    tables = laws.memory(rows, pe * r.table_bits, kind="lutram") if rows > 1 else Resources()
-    return lane.times(pe) + tables + control(6)
-
-
-def weight_cost(la: Layer, products: int, memory: Storage) -> Resources:
-    """Weight memory, read whole every cycle (``products`` a cycle), and the register behind it; constants when there is
-    one word only."""
-    words = la.groups * la.outputs * la.inputs * la.kernel // products
-    width = products * bits_for(*la.weights)[0]
-    return laws.memory(words, width, kind=memory) + laws.register(width) if words > 1 else Resources()
-
-
-def feed_cost(la: Layer, pe: int, simd: int, beat_size: int) -> Resources:
-    """Input beat register, the vector kept for later output folds, slices of SIMD inputs out of a wider beat."""
-    bits = beat_size * la.x.bits
-    total = laws.register(bits)
-    if la.outputs > pe:
-        beats = la.inputs * la.kernel // beat_size
-        total += laws.memory(beats, bits, rom=False) if beats > 1 else laws.register(bits)
-        total += laws.select(bits)
-    if beat_size > simd:
-        total += laws.mux(beat_size // simd, simd * la.x.bits)
-    return total
-
-
-def unit_cost(la: Layer, f: Folding, beat_size: int, ultra: bool) -> Resources:
-    """The matrix-vector unit."""
-    dots = mac.dot_cost(f.pe, f.simd, la.weights, la.x_range, la.rounding.acc_bits, f.mult, ultra)
-    parts = lane_cost(la, f.pe) + weight_cost(la, f.pe * f.simd, f.memory)
-    return dots + parts + feed_cost(la, f.pe, f.simd, beat_size)
-
-
 @lru_cache(maxsize=16384)
 def layer_options(la: Layer, ultra: bool) -> Options:
     """Every undominated legal folding."""
     counts = la.inputs, la.kernel, la.outputs, la.groups, la.vectors, la.lanes_of
-    return foldings.enumerated("dense", foldings.packed_unit(la.geometry, counts, la.x, la.weights, la.rounding, ultra))
+    unit = foldings.packed_unit(la.geometry, counts, la.x, la.weights, la.rounding, ultra)
+    single = foldings.enumerated("dense", unit)
+    return joined(single, collected(pixels.options(la, foldings.MULTIPLIERS, ultra))).undominated
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:
@@ -149,6 +52,8 @@ def arranged(op: Conv | Dense, mode: str, lanes: int) -> IntArray:
 @lru_cache(maxsize=65536)
 def unit_piece(la: Layer, bits: int, signed: bool, f: Folding, ultra: bool) -> Piece:
     """The matrix-vector unit as time and area see it; ``bits``, ``signed``: of its output."""
+    if pixels.gives(la, f):
+        return pixels.unit_piece(la, bits, signed, f, ultra)
     k = folds(la, f)
     inputs = Port(k.beat, la.x.bits, la.x.signed, la.vectors * la.groups * k.sf // k.sub)
     outputs = Port(f.pe, bits, signed, la.vectors * la.groups * k.nf)
@@ -170,19 +75,32 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     """Window unit (when the layer needs one) and matrix-vector unit."""
     la, op = layer(graph, node), node.op
     assert isinstance(op, Conv | Dense)
-    k, r = folds(la, f), rounder(op.requant, graph.accumulator(node))
-    out = graph.tensors[node.id].quant
-    raised, (mults, shifts) = mac.weights_of(graph, node).raised, r.rows(f.pe)
-    ultra = board.ultrascale
-    seen = unit_piece(la, out.bits, out.signed, f, ultra)
+    r, out = rounder(op.requant, graph.accumulator(node)), graph.tensors[node.id].quant
+    pad, raised = op.pad_value if isinstance(op, Conv) else 0, mac.weights_of(graph, node).raised
+    if pixels.gives(la, f):
+        columns = arranged(op, "parallel", la.lanes_of)[0] >> raised
+        unit = pixels.unit(node.id, la, f, columns, op.bias, raised, r, out, board.ultrascale)
+    else:
+        unit = single(node.id, la, f, op, raised, r, out, board.ultrascale)
+    if la.geometry is None:
+        return [unit]
+    return [window.process(f"{node.id}_window", node.id, la.geometry, f.lanes, f.window, la.x, pad), unit]
+
+
+def single(
+    node: str, la: Layer, f: Folding, op: Conv | Dense, raised: int, r: Rounder, out: Quant, ultra: bool
+) -> Process:
+    """The matrix-vector unit of one pixel a beat as a dataflow process."""
+    k, seen = folds(la, f), unit_piece(la, out.bits, out.signed, f, ultra)
     (inputs,), (outputs,) = seen.inputs, seen.outputs
+    mults, shifts = r.rows(f.pe)
     constants = {
         "VECTORS": la.vectors * la.groups, "GROUPS": la.groups, "NF": k.nf, "SF": k.sf, "SUB": k.sub, "PE": f.pe,
         "SIMD": f.simd, "RAISE": raised, "MULTS": mults, "SHIFTS": shifts,
     }  # fmt: skip
-    unit = Process(
-        id=f"{node.id}_matvec",
-        node=node.id,
+    return Process(
+        id=f"{node}_matvec",
+        node=node,
         header="matvec.h",
         function="matvec",
         constants=(*constants.items(), *mac.constants(la.weights, la.x_range, f.mult, ultra, f.pe), *r.constants),
@@ -200,10 +118,6 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         resources=seen.resources,
         memories=Contents(lambda: contents(la, op, f, raised, r)),
     )
-    if la.geometry is None:
-        return [unit]
-    pad = op.pad_value if isinstance(op, Conv) else 0
-    return [window.process(f"{node.id}_window", node.id, la.geometry, f.lanes, f.window, la.x, pad), unit]
 
 
 def contents(la: Layer, op: Conv | Dense, f: Folding, raised: int, r: Rounder) -> tuple[Memory, ...]:

@@ -1,22 +1,27 @@
 """Depthwise convolution: window unit -> one product per channel and kernel position (``hls/depthwise.h``).
 
-PE channels and UNROLL kernel positions a cycle: an output pixel takes (C / PE) * (KH * KW / UNROLL) cycles.
+PE channels and UNROLL kernel positions a cycle: an output pixel takes (C / PE) * (KH * KW / UNROLL) cycles. PE above C:
+several pixels a cycle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
+
+import numpy as np
 
 from flow.blocks import foldings, mac, window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import Options
+from flow.blocks.pareto import Options, collected, joined
 from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, Rounding, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Contents, Folding, Memory, Multiplier, Port, Process, Storage
+from flow.design import Contents, Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
 from flow.fixed import Quant, bits_for
 from flow.ir.graph import Graph, Node, once
 from flow.ir.ops import Conv, Op
@@ -61,7 +66,7 @@ def layer(graph: Graph, node: Node) -> Layer:
 
 
 def iterations(la: Layer, f: Folding) -> int:
-    return la.pixels * (la.geometry.channels // f.pe) * (la.kernel // f.simd)
+    return la.pixels * la.geometry.channels // f.pe * (la.kernel // f.simd)
 
 
 def depth(la: Layer, f: Folding) -> int:
@@ -75,7 +80,7 @@ def unit_cost(
 ) -> Resources:
     """Products, weights, tables, accumulators, control. SIMD means kernel positions a cycle here."""
     r = la.rounding
-    nf, folds = la.geometry.channels // pe, la.kernel // unroll
+    nf, folds = max(1, la.geometry.channels // pe), la.kernel // unroll
     wb = bits_for(*la.weights)[0]
     total = mac.dot_cost(pe, unroll, la.weights, la.x_range, r.acc_bits, mult, ultra)
     if nf * folds > 1:
@@ -93,9 +98,22 @@ def layer_options(la: Layer, ultra: bool) -> Options:
     """Every undominated legal folding."""
     channels = la.geometry.channels
     counts = 1, la.kernel, channels, 1, la.pixels, channels
-    return foldings.enumerated(
-        "depthwise", foldings.packed_unit(la.geometry, counts, la.x, la.weights, la.rounding, ultra)
-    )
+    unit = foldings.packed_unit(la.geometry, counts, la.x, la.weights, la.rounding, ultra)
+    return joined(foldings.enumerated("depthwise", unit), collected(several(la, ultra))).undominated
+
+
+def several(la: Layer, ultra: bool) -> Iterator[Option]:
+    """Foldings of several pixels a beat."""
+    multipliers: tuple[Multiplier, ...] = ("lut", "dsp")
+    for (mode, pe, lanes), mult in itertools.product(window.channelwise_pixels(la.geometry), multipliers):
+        f = Folding(pe, la.kernel, lanes, mode, mult)
+        bits = pe * la.kernel * la.x.bits
+        cycles, cost = stage_cycles((iterations(la, f), depth(la, f))), Resources()
+        if mode != "none":
+            cycles = max(cycles, stage_cycles((window.iterations(la.geometry, lanes, mode), window.DEPTH[mode])))
+            cost = window.cost(la.geometry, lanes, mode, la.x.bits)
+        cost += unit_cost(la, pe, la.kernel, bits, mult, f.memory, ultra)
+        yield Option(f, cycles, cost, bits if mode != "none" else 0)
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:
@@ -105,10 +123,10 @@ def options(graph: Graph, node: Node, board: Board) -> Options:
 @lru_cache(maxsize=65536)
 def unit_piece(la: Layer, bits: int, signed: bool, f: Folding, ultra: bool) -> Piece:
     """The multiply-accumulate unit as time and area see it; ``bits``, ``signed``: of its output."""
-    nf, folds, n = la.geometry.channels // f.pe, la.kernel // f.simd, iterations(la, f)
+    folds, n = la.kernel // f.simd, iterations(la, f)
     sub = folds if f.window == "parallel" else 1
     inputs = Port(f.pe * f.simd * sub, la.x.bits, la.x.signed, n // sub)
-    outputs = Port(f.pe, bits, signed, la.pixels * nf)
+    outputs = Port(f.pe, bits, signed, n // folds)
     cost = unit_cost(la, f.pe, f.simd, inputs.width, f.mult, f.memory, ultra)
     return piece(n, depth(la, f), cost, (inputs,), (outputs,), unit_beats(n, folds, sub))
 
@@ -128,13 +146,13 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     assert isinstance(op, Conv)
     r, c = rounder(op.requant, graph.accumulator(node)), la.geometry.channels
     out = graph.tensors[node.id].quant
-    nf = c // f.pe
+    nf = max(1, c // f.pe)
     sub = la.kernel // f.simd if f.window == "parallel" else 1
-    raised, (mults, shifts) = mac.weights_of(graph, node).raised, r.rows(f.pe)
+    raised, (mults, shifts) = mac.weights_of(graph, node).raised, r.rows(min(f.pe, c))
     seen = unit_piece(la, out.bits, out.signed, f, board.ultrascale)
     (inputs,), (outputs,) = seen.inputs, seen.outputs
     constants = {
-        "PIXELS": la.pixels, "NF": nf, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe,
+        "PIXELS": outputs.beats // nf, "NF": nf, "KERNEL": la.kernel, "UNROLL": f.simd, "SUB": sub, "PE": f.pe,
         "RAISE": raised, "MULTS": mults, "SHIFTS": shifts,
     }  # fmt: skip
     unit = Process(
@@ -167,14 +185,15 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
 
 def contents(la: Layer, op: Conv, f: Folding, raised: int, r: Rounder) -> tuple[Memory, ...]:
     """Weights, biases and rounding constants."""
-    nf, folds = la.geometry.channels // f.pe, la.kernel // f.simd
+    c, folds = la.geometry.channels, la.kernel // f.simd
+    pe, nf, pixels = min(f.pe, c), max(1, c // f.pe), max(1, f.pe // c)
     # (C, kernel) -> (nf, fold, position, pe)
-    w = (op.weight >> raised).reshape(nf, f.pe, folds, f.simd).transpose(0, 2, 3, 1).reshape(nf * folds, f.simd, f.pe)
+    w = (op.weight >> raised).reshape(nf, pe, folds, f.simd).transpose(0, 2, 3, 1).reshape(nf * folds, f.simd, pe)
     b_bits, b_signed = bits_for(int(op.bias.min()), int(op.bias.max()))
     return (
-        Memory("weights", w, *bits_for(*la.weights), f.memory if nf * folds > 1 else "registers"),
-        Memory("bias", op.bias.reshape(nf, f.pe), b_bits, b_signed, "lutram" if nf > 1 else "registers"),
-        *r.tables(f.pe),
+        Memory("weights", np.tile(w, pixels), *bits_for(*la.weights), f.memory if nf * folds > 1 else "registers"),
+        Memory("bias", np.tile(op.bias.reshape(nf, pe), pixels), b_bits, b_signed, "lutram" if nf > 1 else "registers"),
+        *(replace(m, data=np.tile(m.data, pixels)) for m in r.tables(pe)),
     )
 
 

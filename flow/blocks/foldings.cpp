@@ -1,5 +1,5 @@
-// Every undominated folding of a stage with multipliers (flow/blocks/foldings.py states the contract; what the parts
-// mean and cost stands in conv.py, depthwise.py, mac.py and window.py, and tests compare both, option by option).
+// Every undominated folding of one pixel a beat (flow/blocks/foldings.py states the contract; what the parts mean and
+// cost stands in matvec.py, depthwise.py, mac.py and window.py, and tests compare both, option by option).
 //
 // Component laws are Python's: asked for once a size and remembered here.
 #include <algorithm>
@@ -249,7 +249,7 @@ i64 finish() {
     return n;
 }
 
-// conv.feed_cost
+// matvec.feed_cost
 Cost feed_cost(const Unit &u, bool again, i64 simd, i64 beat) {
     const i64 bits = beat * u.x_bits;
     Cost total = law(REGISTER, bits);
@@ -262,7 +262,7 @@ Cost feed_cost(const Unit &u, bool again, i64 simd, i64 beat) {
     return total;
 }
 
-// conv.weight_cost
+// matvec.weight_cost
 Cost weight_cost(const Unit &u, i64 products, i64 memory) {
     const i64 words = u.groups * u.outputs * u.inputs * u.kernel / products, width = products * u.weight_bits;
     return words > 1 ? law(memory ? ROM : BRAM, words, width) + law(REGISTER, width) : Cost();

@@ -1,6 +1,6 @@
-"""All undominated foldings of stages with multipliers, enumerated by ``foldings.cpp``: mappers ask for thousands.
+"""All undominated foldings of one pixel a beat, enumerated by ``foldings.cpp``: mappers ask for thousands.
 
-What a stage is composed of is said twice: in ``conv``, ``depthwise``, ``mac`` and ``window`` for the one folding that
+What a stage is composed of is said twice: in ``matvec``, ``depthwise``, ``mac`` and ``window`` for the one folding that
 is built, and there for all of them. ``tests/unit/test_mapping_options.py`` holds both against each other. Component
 laws are said once: the kernel asks ``flow.cost.laws`` for each size that it has not met.
 """

@@ -9,7 +9,7 @@ import numpy as np
 
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import Options, divisors, undominated
+from flow.blocks.pareto import Options, beat_sizes, undominated
 from flow.blocks.requant import beat
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -35,7 +35,7 @@ class Layer:
     own: bool  # a table for each channel
 
     def groups(self, lanes: int) -> int:
-        return self.shape[0] // lanes if self.own else 1
+        return max(1, self.shape[0] // lanes) if self.own else 1
 
     def iterations(self, lanes: int) -> int:
         c, h, w = self.shape
@@ -59,7 +59,7 @@ def layer_options(la: Layer) -> Options:
     kinds: list[Storage] = ["lutram", "bram"] if la.x.bits > 5 or la.own else ["lutram"]
     return undominated(
         Option(Folding(pe=n, lanes=n, memory=m), stage_cycles((la.iterations(n), DEPTH)), cost(la, n, m))
-        for n in divisors(la.shape[0])
+        for n in beat_sizes(la.shape)
         for m in kinds
     )
 
@@ -73,7 +73,8 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     assert isinstance(op, Lookup)
     n, groups, entries = la.iterations(f.pe), la.groups(f.pe), 1 << la.x.bits
     source, out = Port(f.pe, la.x.bits, la.x.signed, n), Port(f.pe, la.out.bits, la.out.signed, n)
-    rows = np.broadcast_to(op.table, (f.pe * groups, entries)).reshape(groups, f.pe, entries)
+    channels = np.arange(f.pe * groups) % len(op.table)
+    rows = op.table[channels].reshape(groups, f.pe, entries)
     data = np.ascontiguousarray(rows.transpose(1, 0, 2).reshape(f.pe, groups * entries))
     constants = {"ITERATIONS": n, "LANES": f.pe, "GROUPS": groups, "ENTRIES": entries, "LOW": op.low}
     return [

@@ -8,7 +8,7 @@ from functools import lru_cache
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
 from flow.blocks.mac import MULT, latency
-from flow.blocks.pareto import Options, divisors, undominated
+from flow.blocks.pareto import Options, beat_sizes, undominated
 from flow.blocks.requant import Rounder, beat, ctype, rounder, signed_bits
 from flow.board import Board, Resources
 from flow.cost import laws
@@ -73,7 +73,7 @@ def unit_cost(la: Layer, lanes: int, mult: Multiplier) -> Resources:
 def layer_options(la: Layer) -> Options:
     return undominated(
         Option(Folding(pe=n, lanes=n, mult=m), stage_cycles((la.iterations(n), depth(la, m))), unit_cost(la, n, m))
-        for n in divisors(la.shape[0])
+        for n in beat_sizes(la.shape)
         for m in MULTIPLIERS
     )
 

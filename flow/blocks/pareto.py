@@ -115,6 +115,25 @@ def collected(options: Iterable[Option]) -> Options:
     )
 
 
+def joined(a: Options, b: Options) -> Options:
+    """The options of both."""
+    kinds = tuple(sorted({*a.kinds, *b.kinds}))
+    place = {kind: i for i, kind in enumerate(kinds)}
+    kind = np.array([place[o.kinds[k]] for o in (a, b) for k in o.kind.tolist()], np.int64)
+    names = ("cycles", "resources", "inner", "second")
+    numbers, *columns = (np.concatenate([getattr(o, n) for o in (a, b)]) for n in ("numbers", *names))
+    return Options(numbers, kind, kinds, *columns)
+
+
+MOST_PIXELS = 16  # of a beat
+
+
+def beat_sizes(shape: tuple[int, int, int]) -> list[int]:
+    """Lanes of the beats that a map goes by in: part of a pixel's channels, a pixel, or several."""
+    c, h, w = shape
+    return divisors(c) + [c * n for n in range(2, MOST_PIXELS + 1) if h * w % n == 0]
+
+
 def undominated(options: Iterable[Option]) -> Options:
     """The options worth keeping (``Options.undominated``)."""
     return collected(options).undominated

@@ -8,7 +8,7 @@ from functools import lru_cache
 from flow.blocks import window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import Options, divisors, undominated
+from flow.blocks.pareto import Options, undominated
 from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, beat, rounder
 from flow.board import Board, Resources
@@ -66,8 +66,10 @@ def layer(graph: Graph, node: Node) -> Layer:
 
 
 def iterations(la: Layer, f: Folding) -> int:
-    c = la.geometry.channels // f.pe
-    return la.geometry.height * la.geometry.width * c if la.whole else la.pixels * c * (la.kernel // f.simd)
+    g = la.geometry
+    if la.whole:
+        return g.height * g.width * g.channels // f.pe
+    return la.pixels * g.channels // f.pe * (la.kernel // f.simd)
 
 
 def depth(la: Layer, f: Folding) -> int:
@@ -93,20 +95,16 @@ def layer_options(la: Layer) -> Options:
     """Every undominated legal folding."""
     found = []
     g = la.geometry
-    modes = ["none"] if la.whole or g.trivial else ["serial"]
-    if modes == ["serial"] and window.parallel_legal(g):
-        modes.append("parallel")
-    for mode in modes:
-        for pe in divisors(g.channels):
-            for unroll in divisors(la.kernel) if mode == "parallel" else [1]:
-                f = Folding(pe, unroll, pe, mode)
-                cycles, extra = stage_cycles((iterations(la, f), depth(la, f))), Resources()
-                if mode != "none":
-                    cycles = max(cycles, stage_cycles((window.iterations(g, pe, mode), window.DEPTH[mode])))
-                    extra = window.cost(g, pe, mode, la.x.bits)
-                beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
-                inner = beat_bits if mode != "none" else 0
-                found.append(Option(f, cycles, unit_cost(la, pe, unroll, beat_bits) + extra, inner))
+    for mode, pe, lanes, unrolls in window.channelwise(g, la.whole):
+        for unroll in unrolls:
+            f = Folding(pe, unroll, lanes, mode)
+            cycles, extra = stage_cycles((iterations(la, f), depth(la, f))), Resources()
+            if mode != "none":
+                cycles = max(cycles, stage_cycles((window.iterations(g, lanes, mode), window.DEPTH[mode])))
+                extra = window.cost(g, lanes, mode, la.x.bits)
+            beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
+            inner = beat_bits if mode != "none" else 0
+            found.append(Option(f, cycles, unit_cost(la, pe, unroll, beat_bits) + extra, inner))
     return undominated(found)
 
 
@@ -117,13 +115,13 @@ def options(graph: Graph, node: Node, board: Board) -> Options:
 @lru_cache(maxsize=65536)
 def pieces_of(la: Layer, f: Folding) -> tuple[Piece, ...]:
     """What ``lower`` makes, as time and area see it."""
-    g, n, cf = la.geometry, iterations(la, f), la.geometry.channels // f.pe
+    g, n = la.geometry, iterations(la, f)
     folds = la.kernel // f.simd
     sub = folds if f.window == "parallel" else 1
     lanes = f.pe if la.whole else f.pe * f.simd * sub
     inputs = Port(lanes, la.x.bits, la.x.signed, n if la.whole else n // sub)
-    outputs = Port(f.pe, la.out.bits, la.out.signed, la.pixels * cf)
-    moves = global_beats(n, cf) if la.whole else unit_beats(n, folds, sub)
+    outputs = Port(f.pe, la.out.bits, la.out.signed, la.pixels * g.channels // f.pe)
+    moves = global_beats(n, outputs.beats) if la.whole else unit_beats(n, folds, sub)
     cost = unit_cost(la, f.pe, f.simd, inputs.width)
     unit = piece(n, depth(la, f), cost, (inputs,), (outputs,), moves)
     return (unit,) if f.window == "none" else (window.unit(g, f.lanes, f.window, la.x.bits, la.x.signed), unit)
@@ -138,12 +136,11 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     la, op = layer(graph, node), node.op
     assert isinstance(op, Pool)
     r, g = la.rounder, la.geometry
-    cf = g.channels // f.pe
     seen = pieces_of(la, f)[-1]
     (inputs,), (outputs,) = seen.inputs, seen.outputs
     constants: dict[str, int] = {"OFFSET": la.offset}
     if la.whole:
-        constants |= {"PIXELS": g.height * g.width, "CF": cf, "LANES": f.pe}
+        constants |= {"PIXELS": g.height * g.width, "CF": outputs.beats, "LANES": f.pe}
     else:
         sub = la.kernel // f.simd if f.window == "parallel" else 1
         constants |= {

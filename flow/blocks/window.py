@@ -1,15 +1,22 @@
-"""Sliding-window units: schedule, row-buffer geometry, cost and configuration (``hls/window.h``)."""
+"""Sliding-window units: schedule, row-buffer geometry, cost and configuration (``hls/window.h``).
+
+Lanes divide the channels, or are several times as many: then a beat is a row's next pixels with all their channels,
+and the parallel unit gives the windows of all outputs that a beat completes at once.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
+from flow.blocks.pareto import MOST_PIXELS, divisors
 from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import beat
 from flow.board import Resources
@@ -50,6 +57,32 @@ class Geometry:
 
     def group_count(self, lanes: int) -> int:
         return self.groups or self.channels // lanes
+
+    def raster(self, lanes: int) -> Raster:
+        """How the map and its windows go by in beats of ``lanes``."""
+        pixels = max(1, lanes // self.channels)
+        gives = max(1, pixels // self.stride[1])
+        reach = (gives - 1) * self.stride[1] + (self.kernel[1] - 1) * self.dilation[1] - self.pads[1]
+        return Raster(
+            pixels, gives, max(1, self.channels // lanes), self.width // pixels, self.out[1] // gives,
+            self.stride[1] * gives // pixels, reach // pixels,
+        )  # fmt: skip
+
+
+class Raster(NamedTuple):
+    """Pixels of an input beat, windows given at once, channel beats a pixel; a row's beats and groups of windows.
+
+    ``step``: beats from one group of a row to the next; ``shift``: beats from a row's first to the one that completes
+    its first group, padding taken off.
+    """
+
+    pixels: int
+    gives: int
+    channel_beats: int
+    beats: int
+    groups: int
+    step: int
+    shift: int
 
 
 @dataclass(frozen=True)
@@ -116,27 +149,64 @@ def parallel_legal(g: Geometry) -> bool:
 
 
 @lru_cache(maxsize=65536)
-def parallel_positions(g: Geometry) -> tuple[int, int, int]:
-    """First completing position, step between the last window of a row and the first of the next, positions in all."""
-    (kh, kw), (dh, dw), (oh, ow) = g.kernel, g.dilation, g.out
-    top, left = g.pads[:2]
-    first = ((kh - 1) * dh - top) * g.width + (kw - 1) * dw - left
-    row_step = g.stride[0] * g.width - (ow - 1) * g.stride[1]
-    last = first + (oh - 1) * g.stride[0] * g.width + (ow - 1) * g.stride[1]
-    return first, row_step, max(g.height * g.width, last + 1)
+def pixel_choices(g: Geometry) -> list[int]:
+    """Numbers of pixels of a row, two or more, that a beat may have: whole beats and whole groups of windows a row."""
+    if g.groups > 1 or not (g.trivial or parallel_legal(g)):
+        return []
+    found = []
+    for n in range(2, min(MOST_PIXELS, g.width) + 1):
+        fits = g.width % n == 0 and n % g.stride[1] == 0 and g.out[1] % (n // g.stride[1]) == 0
+        if fits and parallel_positions(g, n * g.channels)[1] >= 1:
+            found.append(n)
+    return found
+
+
+def channelwise(g: Geometry, whole: bool = False) -> Iterator[tuple[str, int, int, list[int]]]:
+    """Ways to bring windows to a unit that works on each channel by itself: mode, PE, lanes and kernel positions that
+    it may take a cycle. ``whole``: the map itself is the window.
+    """
+    kernel = g.kernel[0] * g.kernel[1]
+    if whole or g.trivial:
+        yield from (("none", n, n, [1]) for n in divisors(g.channels))
+    else:
+        yield from (("serial", n, n, [1]) for n in divisors(g.channels))
+        if parallel_legal(g):
+            yield from (("parallel", n, n, divisors(kernel)) for n in divisors(g.channels))
+    if not whole:
+        yield from ((mode, pe, lanes, [kernel]) for mode, pe, lanes in channelwise_pixels(g))
+
+
+def channelwise_pixels(g: Geometry) -> Iterator[tuple[str, int, int]]:
+    """Those of several pixels a beat, whole windows at a time: mode, PE, lanes."""
+    for n in pixel_choices(g):
+        yield "none" if g.trivial else "parallel", g.raster(n * g.channels).gives * g.channels, n * g.channels
+
+
+@lru_cache(maxsize=65536)
+def parallel_positions(g: Geometry, lanes: int) -> tuple[int, int, int]:
+    """First completing position, step between the last windows of a row and the first of the next, positions in all.
+
+    A position is a pixel, or the pixels of one beat.
+    """
+    (kh, _), (dh, _), (oh, _), r = g.kernel, g.dilation, g.out, g.raster(lanes)
+    first = ((kh - 1) * dh - g.pads[0]) * r.beats + r.shift
+    row_step = g.stride[0] * r.beats - (r.groups - 1) * r.step
+    last = first + (oh - 1) * g.stride[0] * r.beats + (r.groups - 1) * r.step
+    return first, row_step, max(g.height * r.beats, last + 1)
 
 
 def iterations(g: Geometry, lanes: int, mode: str) -> int:
     """Loop iterations an image, II = 1."""
     if mode == "serial":
         return serial(g, lanes).iterations
-    return parallel_positions(g)[2] * (g.channels // lanes)
+    return parallel_positions(g, lanes)[2] * g.raster(lanes).channel_beats
 
 
 @lru_cache(maxsize=65536)
 def cost(g: Geometry, lanes: int, mode: str, bits: int) -> Resources:
     """Row or line buffers, shift registers and control."""
-    cf, (kh, kw), (dh, dw) = g.channels // lanes, g.kernel, g.dilation
+    r, (kh, kw) = g.raster(lanes), g.kernel
+    cf = r.channel_beats
     if mode == "serial":
         s = serial(g, lanes)
         table = phase_table(s)
@@ -145,22 +215,31 @@ def cost(g: Geometry, lanes: int, mode: str, bits: int) -> Resources:
         return rows + phases + control(10) + laws.register(2 * lanes * bits)
     total = control(6) + laws.register(lanes * bits)
     if kh > 1:
-        total += laws.memory(dh * g.width * cf, (kh - 1) * lanes * bits, rom=False)
-    taps = kh * ((kw - 1) * dw * cf + 1)
-    total += laws.register(taps * lanes * bits)
-    masked = kh * kw if any(g.pads) else 0
-    return total + laws.select(lanes * bits).times(masked) + laws.comparator(16).times(2 * (kh + kw) if masked else 0)
+        total += laws.memory(g.dilation[0] * r.beats * cf, (kh - 1) * lanes * bits, rom=False)
+    total += laws.register(kh * (taps(g, lanes) + 1) * lanes * bits)
+    if not any(g.pads):
+        return total
+    columns = laws.comparator(16).times(2 * kw * r.gives)
+    masked = laws.select(lanes // r.pixels * bits).times(kh * kw * r.gives)
+    return total + masked + columns + laws.comparator(16).times(2 * kh)
+
+
+def taps(g: Geometry, lanes: int) -> int:
+    """Beats of a row that are kept behind the newest one."""
+    r = g.raster(lanes)
+    return (r.pixels - 1 + g.pads[1] + r.shift * r.pixels) // r.pixels * r.channel_beats
 
 
 def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Quant, pad: int) -> Process:
     """The unit as a dataflow process."""
-    cf, (kh, kw), (oh, ow) = g.channels // lanes, g.kernel, g.out
+    r, (kh, kw), (oh, ow) = g.raster(lanes), g.kernel, g.out
+    cf = r.channel_beats
     constants = {
         "H": g.height, "W": g.width, "OH": oh, "OW": ow, "KH": kh, "KW": kw, "SH": g.stride[0], "SW": g.stride[1],
         "DH": g.dilation[0], "DW": g.dilation[1], "PT": g.pads[0], "PL": g.pads[1], "PAD": pad,
         "CF": cf, "LANES": lanes,
     }  # fmt: skip
-    beats_in = g.height * g.width * cf
+    beats_in = g.height * r.beats * cf
     memories: tuple[Memory, ...] = ()
     types = [("Beat", beat(quant.bits, quant.signed, lanes))]
     if mode == "serial":
@@ -174,13 +253,14 @@ def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Qu
         bits, signed = bits_for(0, int(table.max()))
         memories = (Memory("phases", table, bits, signed, "lutram"),)
     else:
-        first, row_step, _ = parallel_positions(g)
+        first, row_step, _ = parallel_positions(g, lanes)
         constants |= {
-            "DELAY": g.dilation[0] * g.width * cf if kh > 1 else 1, "TAPS": (kw - 1) * g.dilation[1] * cf,
+            "PIXELS": r.pixels, "GIVES": r.gives, "BEATS": r.beats, "STEP": r.step, "SHIFT": r.shift,
+            "DELAY": g.dilation[0] * r.beats * cf if kh > 1 else 1, "TAPS": taps(g, lanes),
             "FIRST": first, "ROW_STEP": row_step,
         }  # fmt: skip
-        out = Port(lanes * kh * kw, quant.bits, quant.signed, oh * ow * cf)
-        types.append(("Window", beat(quant.bits, quant.signed, lanes * kh * kw)))
+        out = Port(lanes // r.pixels * r.gives * kh * kw, quant.bits, quant.signed, oh * r.groups * cf)
+        types.append(("Window", beat(out.bits, out.signed, out.lanes)))
     n = iterations(g, lanes, mode)
     return Process(
         id=ident,
@@ -223,9 +303,10 @@ def schedule_serial(p: Process) -> tuple[list[Beats], list[Beats]]:
 def schedule_parallel(p: Process) -> tuple[list[Beats], list[Beats]]:
     """Iterations at which each input beat is read and each output beat written."""
     c = dict(p.constants)
-    cf, row = c["CF"], c["ROW_STEP"] + (c["OW"] - 1) * c["SW"]
-    writes = loops(c["FIRST"] * cf, (c["OH"], row * cf), (c["OW"], c["SW"] * cf), (cf, 1))
-    return [every(c["H"] * c["W"] * cf)], [Beats((writes,))]
+    cf, groups, step = c["CF"], c["OW"] // c["GIVES"], c["STEP"]
+    row = c["ROW_STEP"] + (groups - 1) * step
+    writes = loops(c["FIRST"] * cf, (c["OH"], row * cf), (groups, step * cf), (cf, 1))
+    return [every(c["H"] * c["BEATS"] * cf)], [Beats((writes,))]
 
 
 SCHEDULES = {"window_serial": schedule_serial, "window_parallel": schedule_parallel}

@@ -44,7 +44,7 @@ def report(r: Report) -> str:
     lines += [_board(r, i) for i in range(len(r.parts))]
     for layer in r.layers:
         p = layer.parameters
-        shown = ("pe", "simd", "window", "mult", "memory") if "pe" in p else tuple(p)
+        shown = ("pe", "simd", "lanes", "window", "mult", "memory") if "pe" in p else tuple(p)
         folding = " ".join(f"{k} {p[k]}" for k in shown)
         lines.append(f"  {layer.id:5} {layer.op:14} {layer.interval_cycles:>9} cycles  {folding}")
     for v in r.violations:

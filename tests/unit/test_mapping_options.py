@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flow import blocks, board
-from flow.blocks import conv, depthwise, mac, window
+from flow.blocks import conv, depthwise, foldings, mac, matvec, pixels, window
 from flow.blocks.pareto import collected, divisors, undominated
 from flow.board import Resources
 from flow.design import Folding, Option, stage_cycles
@@ -64,9 +64,9 @@ def test_arrays_are_a_sequence_of_options() -> None:
     assert collected(options)[:1] == options[:1]
 
 
-def by_hand(la: conv.Layer | depthwise.Layer, ultra: bool) -> list[Option]:
+def by_hand(la: matvec.Layer | depthwise.Layer, ultra: bool) -> list[Option]:
     """Every legal folding of a layer, from what is built for one: a few words for a few hundred foldings."""
-    dense, g = isinstance(la, conv.Layer), la.geometry
+    dense, g = isinstance(la, matvec.Layer), la.geometry
     windowed = g is not None and not g.trivial
     modes = ["serial"] + ["parallel"] * window.parallel_legal(g) if windowed else ["none"]
     outputs = la.outputs if dense else g.channels
@@ -84,16 +84,16 @@ def by_hand(la: conv.Layer | depthwise.Layer, ultra: bool) -> list[Option]:
     return found
 
 
-def _built(la: conv.Layer | depthwise.Layer, f: Folding, beat: int, ultra: bool) -> Option | None:
+def _built(la: matvec.Layer | depthwise.Layer, f: Folding, beat: int, ultra: bool) -> Option | None:
     bits = beat * la.x.bits
-    if isinstance(la, conv.Layer):
+    if isinstance(la, matvec.Layer):
         if f.mult == "packed" and mac.packing(la.weights, la.x_range, mac.wide_port(ultra), f.pe) is None:
             return None
-        folds = conv.folds(la, f)
+        folds = matvec.folds(la, f)
         if f.memory == "bram" and la.groups * folds.nf * folds.sf <= 16:
             return None
-        depth, iterations = conv.depth(la, f.pe, f.simd, f.mult, ultra), folds.iterations
-        cost = conv.unit_cost(la, f, beat, ultra)
+        depth, iterations = matvec.depth(la, f.pe, f.simd, f.mult, ultra), folds.iterations
+        cost = matvec.unit_cost(la, f, beat, ultra)
     else:
         if f.mult == "packed":
             return None
@@ -115,4 +115,9 @@ def test_no_folding_is_missed(graph: Graph, ultra: bool) -> None:
         for block in (conv, depthwise):
             if block.serves(node.op):
                 la = block.layer(graph, node)
-                assert list(block.layer_options(la, ultra)) == list(undominated(by_hand(la, ultra)))
+                several = (
+                    depthwise.several(la, ultra)
+                    if block is depthwise
+                    else pixels.options(la, foldings.MULTIPLIERS, ultra)
+                )
+                assert list(block.layer_options(la, ultra)) == list(undominated([*by_hand(la, ultra), *several]))
