@@ -18,7 +18,7 @@ from flow.mapping.solve import realise
 from tests import networks
 
 MOST = 2_500  # combinations of foldings that a case may have
-CASES = 30
+CASES = 40
 
 
 @dataclass(frozen=True)
