@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from flow.toolchain import (
+    checks,
     parse_cosim,
     parse_csynth,
     parse_csynth_xml,
@@ -20,6 +21,7 @@ from flow.toolchain import (
     parse_json,
     parse_log,
     parse_overview,
+    parse_timing,
     parse_vivado,
 )
 from flow.toolchain.parse_device import other_device
@@ -38,7 +40,7 @@ _TEXTS: tuple[tuple[re.Pattern[str], Reader], ...] = (
     (parse_overview.TITLE, parse_overview.read),
     (parse_export.TITLE, parse_export.read),
     (parse_vivado.UTILIZATION, parse_vivado.read_utilization),
-    (parse_vivado.TIMING, parse_vivado.read_timing),
+    (parse_timing.TIMING, parse_timing.read_timing),
     (parse_cosim.TITLE, parse_cosim.read),
     (parse_log.TITLE, parse_log.read),
 )
@@ -63,7 +65,7 @@ def parse(path: Path) -> list[ToolReport]:
             data = head + file.read(FILE_BYTES)
     except OSError as bad:
         raise ReportError(f"{where}: cannot be read: {bad.strerror or bad}") from None
-    return [_named(report, path) for report in read(_decode(data, where), where)]
+    return [_beside(_named(report, path), path) for report in read(_decode(data, where), where)]
 
 
 def read(text: str, where: str) -> list[ToolReport]:
@@ -118,3 +120,19 @@ def _named(report: ToolReport, path: Path) -> ToolReport:
     except OSError:
         return report
     return dataclasses.replace(report, kind="csynth") if top and top[1] == report.top else report
+
+
+def _beside(report: ToolReport, path: Path) -> ToolReport:
+    """XML and text of one synthesis lie in one folder under one name: what they say differently is a warning."""
+    other = {".xml": ".rpt", ".rpt": ".xml"}.get(path.suffix)
+    if other is None or not report.kind.startswith("csynth") or not path.stem.endswith("_csynth"):
+        return report
+    twin = path.with_suffix(other)
+    try:
+        if twin.stat().st_size > FILE_BYTES:
+            return report
+        found = read(_decode(twin.read_bytes(), str(twin)), str(twin))[0]
+    except (OSError, ReportError):
+        return report  # none there, or none that says anything
+    told = checks.compared(report, found, (path.name, twin.name)) if found.top == report.top else ()
+    return dataclasses.replace(report, warnings=(*report.warnings, *told)) if told else report

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from flow.toolchain import checks
 from flow.toolchain.parse_table import is_row, is_rule
-from flow.toolchain.parse_values import ReportError, ToolReport, count, disordered
+from flow.toolchain.parse_values import ReportError, ToolReport, count
 
 TITLE = re.compile(r"^\s*\+\s+RTL\s+\+\s+Status\s+\+", re.MULTILINE)
 _SOLUTION = re.compile(r"^Solution +: (.*?)\.?\s*$", re.MULTILINE)
@@ -49,7 +50,7 @@ def _report(text: str, language: str | None, cells: list[str], warnings: list[st
         count(c, where) for c in cells[2:8]
     )
     solution, simulator = _SOLUTION.search(text), _SIMULATOR.search(text)
-    ordered = disordered((latency_min, latency_max), (interval_min, interval_max))
+    ordered = checks.disordered((latency_min, latency_max), (interval_min, interval_max))
     return ToolReport(
         file=where,
         kind="cosim",

@@ -10,22 +10,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flow.toolchain import parse_cosim
+from flow.toolchain import checks, parse_cosim
 from flow.toolchain.parse_table import Block, Table, blocks
 from flow.toolchain.parse_values import (
     COLUMNS,
     Bounds,
+    Printed,
     ReportError,
     ToolReport,
-    absolute_time,
     amounts,
     bounds,
     count,
-    disordered,
     nanoseconds,
-    over_device,
-    slower,
-    unpipelined,
+    printed,
 )
 
 TITLE = re.compile(r"^== (Vivado|Vitis) HLS Report for '([^'\n]*)'", re.MULTILINE)
@@ -68,16 +65,20 @@ def _report(brand: str, top: str, text: str, where: str, collection: bool) -> To
     _known_columns(tables, where)
     timing = _single(tables, (_PERFORMANCE, "Timing", "Summary"), where)
     target, estimated, uncertainty = (nanoseconds(timing.get(c), where) for c in ("Target", "Estimated", "Uncertainty"))
+    period = checks.slower_period(*(printed(timing.get(c), where) for c in ("Target", "Estimated")))
     cycles = _latency_summary(tables, where)
     usage = _usage(tables, where)
     details = _detail_tables(tables, where)
     if "instance" not in details and any(usage.get("Instance", {}).values()):
         raise ReportError(f"{where}: instances in the summary, but no table of them: the report is truncated")
     used, available = usage["Total"], usage.get("Available", amounts({}))
-    warnings = [*disordered(cycles.latency, cycles.interval), *over_device(used, available), *slower(target, estimated)]
-    warnings += cycles.contradictions(target, estimated) + _sums(usage, details)
-    warnings += unpipelined(cycles.pipeline, cycles.latency, cycles.interval)
-    warnings += _percentages(tables[_UTILIZATION, "", "Summary"], used, available)
+    loops, modules = _loops(tables.get((_PERFORMANCE, "Detail", "Loop")), where), _modules(tables, details, where)
+    warnings = [*cycles.doubts(period), *checks.over_device(used, available), *checks.slower(target, estimated)]
+    warnings += _sums(usage, details) + checks.tables(details)
+    warnings += checks.percentages(used, available, _percents(tables[_UTILIZATION, "", "Summary"]))
+    warnings += checks.dies(available, usage.get("Available SLR", {}))
+    warnings += checks.loops(loops, cycles.latency[1]) + checks.instances(modules, cycles.latency[1])
+    warnings += _instance_times(tables, period, where)
     return ToolReport(
         file=where,
         kind="csynth" if _is_top(found, cycles, collection) else "csynth_module",
@@ -93,8 +94,8 @@ def _report(brand: str, top: str, text: str, where: str, collection: bool) -> To
         interval_max=cycles.interval[1],
         resources=used,
         available=available,
-        loops=tuple(_loops(tables.get((_PERFORMANCE, "Detail", "Loop")), where)),
-        modules=tuple(_modules(tables, details, where)),
+        loops=tuple(loops),
+        modules=tuple(modules),
         warnings=tuple(warnings),
         details={
             "stage": "csynth",
@@ -171,15 +172,13 @@ class _Cycles:
         self.latency: Bounds = (count(row[f"{cycles} min"], where), count(row.get(f"{cycles} max"), where))
         self.interval: Bounds = (count(row["Interval min"], where), count(row.get("Interval max"), where))
         self.pipeline = row.get("Pipeline Type") or None
-        self.absolute = tuple(nanoseconds(row.get(f"Latency (absolute) {end}"), where) for end in ("min", "max"))
+        self.absolute = [printed(row.get(f"Latency (absolute) {end}"), where) for end in ("min", "max")]
 
-    def contradictions(self, target: float | None, estimated: float | None) -> list[str]:
-        period = None if target is None or estimated is None else max(target, estimated)
-        pairs = zip(self.latency, self.absolute, strict=True)
+    def doubts(self, period: Printed | None) -> list[str]:
         return [
-            f"latency: {c} cycles at {period:g} ns are not the printed {t:g} ns"
-            for c, t in pairs
-            if not absolute_time(c, t, period)
+            *checks.disordered(self.latency, self.interval),
+            *checks.unpipelined(self.pipeline, self.latency, self.interval),
+            *checks.times("latency", self.latency, self.absolute, period),
         ]
 
 
@@ -205,18 +204,10 @@ def _usage(tables: Mapping[tuple[str, ...], Table], where: str) -> dict[str, dic
     return found
 
 
-def _percentages(table: Table, used: Mapping[str, int | None], available: Mapping[str, int | None]) -> list[str]:
-    """The row of whole percents, rounded down: the one check there is on the numbers of the device."""
+def _percents(table: Table) -> dict[str, str]:
+    """The row of whole percents; the row of one die stands before that of the device, and both before it."""
     row = next((r for r in table.dicts() if r.get("Name") == "Utilization (%)"), {})
-    found = []
-    for column, cell in row.items():
-        name = COLUMNS.get(column, "")
-        u, a = used.get(name), available.get(name)
-        if u is None or not a:
-            continue
-        if (cell == "~0" and not 0 < 100 * u < a) or (cell.isdecimal() and int(cell[:18]) != 100 * u // a):
-            found.append(f"{name}: {u} of {a} is not the printed {cell} %")
-    return found
+    return {COLUMNS[c]: cell for c, cell in row.items() if c in COLUMNS}
 
 
 _NAMES = {
@@ -318,6 +309,18 @@ def _loop(row: Mapping[str, str], name: str, depth: int, parent: int | None, whe
         "pipeline_depth": None,
         "pipelined": {"yes": True, "no": False}.get(row.get("Pipelined", "")),
     }
+
+
+def _instance_times(tables: Mapping[tuple[str, ...], Table], period: Printed | None, where: str) -> list[str]:
+    """Every called function's absolute latency; Vivado HLS before 2019.2 prints none."""
+    table = tables.get((_PERFORMANCE, "Detail", "Instance"))
+    if table is None or table.column("Latency (absolute) min") is None:
+        return []
+    found = []
+    for row in table.dicts():
+        cycles = _Cycles(row, where)
+        found += checks.times(f"module {row.get('Module')}: latency", cycles.latency, cycles.absolute, period)
+    return found
 
 
 def _modules(tables: Mapping[tuple[str, ...], Table], details: Mapping[str, Any], where: str) -> list[dict[str, Any]]:

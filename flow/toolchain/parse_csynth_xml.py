@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flow.toolchain import checks
 from flow.toolchain.parse_values import (
     COLUMNS,
     Bounds,
+    Printed,
     ReportError,
     ToolReport,
-    absolute_time,
     amounts,
     bounds,
     count,
-    differences,
-    disordered,
     nanoseconds,
-    over_device,
-    slower,
-    unpipelined,
+    printed,
 )
 
 _DECLARATION = re.compile(r"<!(?!--|\[CDATA\[)")
@@ -52,23 +50,28 @@ def _text(node: ET.Element, path: str) -> str | None:
 
 
 def _report(root: ET.Element, where: str) -> ToolReport:
-    target = _clock(root, "UserAssignments/TargetClockPeriod", where)
-    estimated = _clock(root, "PerformanceEstimates/SummaryOfTimingAnalysis/EstimatedClockPeriod", where)
+    _single(root, where)
+    target = _clock(root, _TARGET, where)
+    estimated = _clock(root, _ESTIMATED, where)
     summary = _only(root, "PerformanceEstimates/SummaryOfOverallLatency", where)
     latency = (count(summary.findtext("Best-caseLatency"), where), count(summary.findtext("Worst-caseLatency"), where))
     interval = (count(summary.findtext("Interval-min"), where), count(summary.findtext("Interval-max"), where))
     used = _resources(root.find("AreaEstimates/Resources"), where)
     available = _resources(root.find("AreaEstimates/AvailableResources"), where)
-    modules = tuple(_module(m, where) for m in root.iterfind("ModuleInformation/Module"))
+    nodes = root.findall("ModuleInformation/Module")
+    modules = tuple(_module(m, where) for m in nodes)
+    loops = tuple(_loops(root.find("PerformanceEstimates/SummaryOfLoopLatency"), where))
     top = _text(root, "UserAssignments/TopModelName")
-    warnings = [*disordered(latency, interval), *over_device(used, available), *slower(target, estimated)]
-    warnings += _times(summary, latency, target, estimated, where) + _own_module(modules, top, latency, used)
     details = _details(root, summary, where)
-    warnings += unpipelined(details["pipeline"], latency, interval) + _absent(root)
-    throughput = details["dataflow_interval"]
-    if throughput is not None:
-        ends = zip(("interval minimum", "interval maximum"), interval, throughput, strict=True)
-        warnings += differences(ends, "the summary", "the dataflow throughput")
+    warnings = [*checks.over_device(used, available), *checks.slower(target, estimated), *_absent(root)]
+    warnings += _cycles(summary, latency, interval, details, where)
+    warnings += checks.times("latency", latency, _real_times(summary, where), _period(root, where))
+    warnings += checks.loops(loops, latency[1])
+    for node, module in zip(nodes, modules, strict=True):
+        warnings += _module_doubts(node, module, available, where)
+    own = next(((n, m) for n, m in zip(nodes, modules, strict=True) if m["name"] == top), None)
+    if own is not None:
+        warnings += _own_module(*own, latency, used, (target, estimated), loops, where)
     return ToolReport(
         file=where,
         kind="csynth" if _is_top(root) else "csynth_module",
@@ -84,11 +87,39 @@ def _report(root: ET.Element, where: str) -> ToolReport:
         interval_max=interval[1],
         resources=used,
         available=available,
-        loops=tuple(_loops(root.find("PerformanceEstimates/SummaryOfLoopLatency"), where)),
+        loops=loops,
         modules=modules,
         warnings=tuple(warnings),
         details=details,
     )
+
+
+_TARGET = "UserAssignments/TargetClockPeriod"
+_ESTIMATED = "PerformanceEstimates/SummaryOfTimingAnalysis/EstimatedClockPeriod"
+_ONCE = (
+    *("ReportVersion", "UserAssignments", "PerformanceEstimates", "AreaEstimates"),
+    *("PerformanceEstimates/SummaryOfTimingAnalysis", "PerformanceEstimates/SummaryOfLoopLatency"),
+    *("AreaEstimates/Resources", "AreaEstimates/AvailableResources"),
+)
+
+
+def _single(root: ET.Element, where: str) -> None:
+    """Sections stand once, and so does every value in them."""
+    for path in _ONCE:
+        found = root.findall(path)
+        if len(found) > 1:
+            raise ReportError(f"{where}: {len(found)} times {path}: the report is damaged")
+        if path.endswith("SummaryOfLoopLatency"):
+            continue  # loops may have one name
+        for node in found:
+            _values_once(node, where)
+
+
+def _values_once(node: ET.Element, where: str) -> None:
+    tags = [child.tag for child in node if len(child) == 0]
+    if len(tags) != len(set(tags)):
+        tag = next(t for t in tags if tags.count(t) > 1)
+        raise ReportError(f"{where}: {tag} twice in {node.tag}: the report is damaged")
 
 
 def _only(root: ET.Element, path: str, where: str) -> ET.Element:
@@ -199,6 +230,9 @@ def _loops(node: ET.Element | None, where: str) -> list[dict[str, Any]]:
 
 
 def _loop(node: ET.Element, depth: int, parent: int | None, where: str) -> dict[str, Any]:
+    for value in _LOOP_VALUES:
+        if len(node.findall(value)) > 1:
+            raise ReportError(f"{where}: {value} twice in the loop {node.tag[:40]}: the report is damaged")
     trip, latency, iteration = (_range(node.find(v), where) for v in _LOOP_VALUES[:3])
     interval = _range(node.find("PipelineII"), where)
     return {
@@ -234,27 +268,86 @@ def _module(node: ET.Element, where: str) -> dict[str, Any]:
     }
 
 
-def _times(
-    summary: ET.Element, latency: Bounds, target: float | None, estimated: float | None, where: str
+def _period(root: ET.Element, where: str) -> Printed | None:
+    return checks.slower_period(*(_printed(root, path, where) for path in (_TARGET, _ESTIMATED)))
+
+
+def _printed(root: ET.Element, path: str, where: str) -> Printed | None:
+    unit = _text(root, path.rpartition("/")[0] + "/unit") or "ns"
+    found = _text(root, path)
+    return None if found is None else printed(f"{found} {unit}", where)
+
+
+def _real_times(summary: ET.Element, where: str) -> list[Printed | None]:
+    return [printed(summary.findtext(f"{case}-caseRealTimeLatency"), where) for case in ("Best", "Worst")]
+
+
+def _cycles(
+    summary: ET.Element, latency: Bounds, interval: Bounds, details: Mapping[str, Any], where: str
 ) -> list[str]:
-    """The absolute times are the cycles at the slower of target and estimated period, else one of them is wrong."""
-    period = None if target is None or estimated is None else max(target, estimated)
-    found = []
-    for case, cycles in zip(("Best", "Worst"), latency, strict=True):
-        printed = nanoseconds(summary.findtext(f"{case}-caseRealTimeLatency"), where)
-        if not absolute_time(cycles, printed, period):
-            found.append(f"latency: {cycles} cycles at {period:g} ns are not the printed {printed:g} ns")
+    """The mean lies between the ends; a pipelined function's own interval and depth are those of the summary."""
+    _values_once(summary, where)
+    found = [*checks.disordered(latency, interval), *checks.unpipelined(details["pipeline"], latency, interval)]
+    (low, high), mean = latency, details["latency_average"]
+    if low is not None and high is not None and mean is not None and not low <= mean <= high:
+        found.append(f"latency: {mean} cycles on average, {low} to {high}")
+    throughput = details["dataflow_interval"]
+    if throughput is not None:
+        pairs = zip(("interval minimum", "interval maximum"), interval, throughput, strict=True)
+        found += checks.differences(pairs, "the summary", "the dataflow throughput")
+    if details["pipeline"] == "yes":
+        start = count(summary.findtext("PipelineInitiationInterval"), where)
+        depth = count(summary.findtext("PipelineDepth"), where)
+        found += checks.differences([("interval", interval[1], start)], "the summary", "the pipeline")
+        if depth is not None and latency[1] is not None and depth != latency[1] + 1:
+            found.append(f"latency: {latency[1]} cycles with a pipeline of {depth} stages")
     return found
 
 
-def _own_module(
-    modules: tuple[dict[str, Any], ...], top: str | None, latency: Bounds, used: dict[str, int | None]
+def _module_doubts(
+    node: ET.Element, module: Mapping[str, Any], available: Mapping[str, int | None], where: str
 ) -> list[str]:
-    """The top stands once more in the list of modules, with the same cycles and resources."""
-    own = next((m for m in modules if m["name"] == top), None)
-    if own is None:
-        return []
+    """A row of the list of modules: cycles x period, percentages of the device."""
+    what = f"module {module['name']}: "
+    summary = node.find("PerformanceEstimates/SummaryOfOverallLatency")
+    cycles = module["latency_min"], module["latency_max"]
+    found = []
+    if summary is not None:
+        paths = (f"PerformanceEstimates/SummaryOfTimingAnalysis/{n}ClockPeriod" for n in ("Target", "Estimated"))
+        period = checks.slower_period(*(_printed(node, path, where) for path in paths))
+        found += checks.times(what + "latency", cycles, _real_times(summary, where), period)
+    area = node.find("AreaEstimates/Resources")
+    cells = {c.tag: (c.text or "").strip() for c in area} if area is not None else {}
+    names = {tag.partition("_")[2]: tag for tag in cells if tag.startswith(("AVAIL_", "UTIL_"))}
+    own = {COLUMNS[n]: count(cells.get(f"AVAIL_{n}"), where) for n in names if n in COLUMNS}
+    pairs = [(f"{n} available", available.get(n), a) for n, a in own.items()]
+    found += [what + w for w in checks.differences(pairs, "the summary", "the list")]
+    percents = {COLUMNS[n]: cells.get(f"UTIL_{n}", "") for n in names if n in COLUMNS}
+    found += checks.percentages(module["resources"], own, percents, what)
+    return found + checks.loops(module["loops"], cycles[1])
+
+
+def _own_module(
+    node: ET.Element,
+    own: Mapping[str, Any],
+    latency: Bounds,
+    used: Mapping[str, int | None],
+    clock: tuple[float | None, float | None],
+    loops: Sequence[Mapping[str, Any]],
+    where: str,
+) -> list[str]:
+    """The top stands once more in the list of modules, with the same cycles, clock, loops and resources."""
     names = ("latency_min", "latency_max")
-    found = [(n, total, own[n]) for n, total in zip(names, latency, strict=True)]
+    found: list[tuple[str, Any, Any]] = [(n, total, own[n]) for n, total in zip(names, latency, strict=True)]
     found += [(n, used[n], own["resources"][n]) for n in used]
-    return differences(found, "the summary", "the module list")
+    for name, value in zip(("Target", "Estimated"), clock, strict=True):
+        again = _clock(node, f"PerformanceEstimates/SummaryOfTimingAnalysis/{name}ClockPeriod", where)
+        found.append((f"{name.lower()} clock", value, again))
+    keys = ("trip_count_max", "latency_max", "ii")
+    found += [
+        (f"loop {a['name']}: {k}", a[k], b[k])
+        for a, b in zip(loops, own["loops"], strict=False)
+        for k in keys
+        if a["name"] == b["name"]
+    ]
+    return checks.differences(found, "the summary", "the module list")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
+from flow.toolchain import checks
 from flow.toolchain.parse_csynth import general, version
 from flow.toolchain.parse_table import blocks
-from flow.toolchain.parse_values import COLUMNS, ReportError, ToolReport, amounts, count, nanoseconds, slower
+from flow.toolchain.parse_values import COLUMNS, ReportError, ToolReport, amounts, count, nanoseconds
 
 TITLE = re.compile(
     r"^(?:#=== Post-(?:Synthesis|Implementation) Resource usage ==="
@@ -81,7 +82,7 @@ def _old(text: str, where: str) -> ToolReport:
         clock_target_ns=target,
         clock_estimated_ns=achieved[stage],
         resources=used,
-        warnings=tuple(odd + slower(target, achieved[stage]) + _verdict(text, target, achieved[stage])),
+        warnings=tuple(odd + checks.slower(target, achieved[stage]) + _verdict(text, target, achieved[stage])),
         details={
             "stage": stage,
             "implementation_tool": tool[1] if tool else None,
@@ -111,7 +112,7 @@ def _new(text: str, where: str) -> ToolReport:
         clock_target_ns=target,
         clock_estimated_ns=achieved,
         resources=used,
-        warnings=tuple(odd + slower(target, achieved) + _verdict(text, target, achieved)),
+        warnings=tuple(odd + checks.slower(target, achieved) + _verdict(text, target, achieved)),
         details={
             "stage": stage,
             "family": head.get("Product family") or None,

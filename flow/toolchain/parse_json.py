@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from flow.toolchain import checks
 from flow.toolchain.parse_values import (
     COLUMNS,
     ReportError,
@@ -13,10 +14,7 @@ from flow.toolchain.parse_values import (
     amounts,
     bounds,
     count,
-    disordered,
     nanoseconds,
-    over_device,
-    slower,
 )
 
 _TOOLS = {"vitis_hls": "Vitis HLS", "vivado_hls": "Vivado HLS", "v++": "Vitis HLS", "vitis": "Vitis HLS"}
@@ -62,6 +60,12 @@ def _report(data: Mapping[str, Any], where: str) -> ToolReport:
     target = nanoseconds(_string(_object(data, ("ClockInfo",), where), "ClockPeriod"), where)
     estimated = nanoseconds(_string(_object(own, ("Timing",), where), "Estimate"), where)
     latency, interval = (row["latency_min"], row["latency_max"]), (row["interval_min"], row["interval_max"])
+    modules = tuple(_module(n, m, where) for n, m in metrics.items() if n != top)
+    warnings = [*checks.over_device(row["resources"], available), *checks.slower(target, estimated)]
+    warnings += checks.disordered(latency, interval) + checks.unpipelined(row["pipeline"], latency, interval)
+    warnings += _clocks(own, target, where) + checks.loops(row["loops"], latency[1])
+    for module in (row, *modules):
+        warnings += _area(module, metrics[module["name"]], available, where)
     made = _object(data, ("GenData",), where)
     device = _object(data, ("Target",), where)
     pieces = [_string(device, k) for k in ("Device", "Package", "Speed")]
@@ -81,10 +85,8 @@ def _report(data: Mapping[str, Any], where: str) -> ToolReport:
         resources=row["resources"],
         available=available,
         loops=tuple(row["loops"]),
-        modules=tuple(_module(n, m, where) for n, m in metrics.items() if n != top),
-        warnings=tuple(
-            [*disordered(latency, interval), *over_device(row["resources"], available), *slower(target, estimated)]
-        ),
+        modules=modules,
+        warnings=tuple(warnings),
         details={
             "stage": "csynth",
             "family": _string(device, "Family"),
@@ -93,6 +95,24 @@ def _report(data: Mapping[str, Any], where: str) -> ToolReport:
             "pipeline": row["pipeline"],
         },
     )
+
+
+def _clocks(own: Mapping[str, Any], target: float | None, where: str) -> list[str]:
+    """The top's timing repeats the clock that was asked for."""
+    again = nanoseconds(_string(_object(own, ("Timing",), where), "Target"), where)
+    return checks.differences([("clock", target, again)], "ClockInfo", "the top's timing")
+
+
+def _area(
+    module: Mapping[str, Any], node: Mapping[str, Any], available: Mapping[str, int | None], where: str
+) -> list[str]:
+    """Every module repeats what the device has, and says in percent what it takes of it."""
+    area, what = _object(node, ("Area",), where), f"module {module['name']}: "
+    own = {n: count(_string(area, f"AVAIL_{c}"), where) for c, n in COLUMNS.items() if f"AVAIL_{c}" in area}
+    pairs = [(f"{n} available", available.get(n), a) for n, a in own.items()]
+    percents = {n: _string(area, f"UTIL_{c}") or "" for c, n in COLUMNS.items() if f"UTIL_{c}" in area}
+    found = [what + w for w in checks.differences(pairs, "the top", "the module")]
+    return found + checks.percentages(module["resources"], own, percents, what)
 
 
 def _module(name: str, node: Any, where: str) -> dict[str, Any]:

@@ -6,13 +6,16 @@ the largest one, and ``-`` both for zero and for unknown.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flow.toolchain import checks
 from flow.toolchain.parse_csynth import general, version
+from flow.toolchain.parse_device import device_amounts
 from flow.toolchain.parse_table import Table, blocks
-from flow.toolchain.parse_values import COLUMNS, ReportError, ToolReport, amounts, bounds, count, decimal
+from flow.toolchain.parse_values import COLUMNS, ReportError, ToolReport, amounts, bounds, count, decimal, printed
 
 TITLE = re.compile(r"^== Synthesis Summary Report of '([^'\n]*)'", re.MULTILINE)
 _NAME = re.compile(r"(\s*)([+o]) (.*?)(\*?)\s*$")
@@ -50,6 +53,7 @@ def read(text: str, where: str) -> list[ToolReport]:
             resources=modules[0]["resources"],
             loops=tuple(loops),
             modules=tuple(modules[1:]),
+            warnings=tuple(_doubts(table, modules, loops, head.get("Target device", ""), where)),
             details={
                 "stage": "csynth",
                 "family": head.get("Product family") or None,
@@ -88,6 +92,61 @@ def _rows(table: Table, where: str) -> tuple[list[dict[str, Any]], list[dict[str
             loops.append(_loop(row, name[3], len(outer), outer[0] if outer else None, owner, where))
             around.append((indent, "o", len(loops) - 1))
     return modules, loops
+
+
+_SHARE = re.compile(r"(\d{1,18}) \((~?)(\d{1,6})%\)$")
+
+
+def _doubts(
+    table: Table, modules: list[dict[str, Any]], loops: list[dict[str, Any]], part: str, where: str
+) -> list[str]:
+    """Percentages must leave room for one device, times for one clock, and a module holds what is inside it."""
+    found = checks.loops(loops, None)
+    for module in modules:
+        kind = None if module["dataflow"] else module["pipeline"]
+        ends = (None, module["latency_max"]), (None, module["interval_max"])
+        found += [f"module {module['name']}: {w}" for w in checks.unpipelined(kind, *ends)]
+        found += [
+            f"module {module['name']}: {n}: {u} inside {modules[0]['resources'][n]}"
+            for n, u in module["resources"].items()
+            if u is not None and modules[0]["resources"][n] is not None and u > modules[0]["resources"][n]
+        ]
+    own = device_amounts(part)
+    for column, name in COLUMNS.items():
+        found += _shares(column, [row[column] for row in table.dicts() if column in row], own.get(name))
+    return found + _clock(table, where)
+
+
+def _shares(column: str, cells: Sequence[str], device: int | None) -> list[str]:
+    """``133 (46%)``: whole percents, rounded down, of the device where it is known, else of one device in all rows."""
+    found = []
+    low, high = (1.0, math.inf) if device is None else (float(device), float(device))
+    for cell in cells:
+        m = _SHARE.match(cell)
+        if m is None or not int(m[1]):
+            continue
+        hundredfold, percent = 100 * int(m[1]), 0 if m[2] else int(m[3])
+        least, most = hundredfold / (percent + 1), hundredfold / percent if percent else math.inf
+        if least >= high or most < low:
+            found.append(f"{column}: {cell} does not fit the device" + (" of the rows above" if device is None else ""))
+        else:
+            low, high = max(low, least), min(high, most)
+    return found
+
+
+def _clock(table: Table, where: str) -> list[str]:
+    """Every ``Latency (ns)`` is its cycles at one clock; four digits are printed."""
+    found, low, high = [], 0.0, float("inf")
+    for row in table.dicts():
+        cycles, time = _cycles(row, where), printed(row.get("Latency (ns)"), where)
+        if not cycles or time is None:
+            continue
+        least, most = (time.ns - 0.51 * time.step) / cycles, (time.ns + 0.51 * time.step) / cycles
+        if least > high or most < low:
+            found.append(f"latency: {cycles} cycles in {time.ns:g} ns, but the clock of the rows above is {low:.4g} ns")
+        else:
+            low, high = max(low, least), min(high, most)
+    return found
 
 
 def _cycles(row: Mapping[str, str], where: str) -> int | None:

@@ -7,7 +7,7 @@ that is neither a number nor one of those is a damaged report and raises ``Repor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +116,25 @@ def nanoseconds(text: str | None, where: str, unit: str = "ns") -> float | None:
     return float(number) if scale == 1.0 else round(float(number) * scale, 6)
 
 
+@dataclass(frozen=True)
+class Printed:
+    """A time in ns and the worth of its last printed digit."""
+
+    ns: float
+    step: float
+
+
+def printed(text: str | None, where: str) -> Printed | None:
+    """A time with how exactly it is printed; None where left open."""
+    value = nanoseconds(text, where)
+    if value is None:
+        return None
+    number, _, named = (text or "").strip().partition(" ")
+    digits, _, power = number.lower().partition("e")
+    step = 10.0 ** (int(power or 0) - len(digits.partition(".")[2]))
+    return Printed(value, step * _UNITS[named.strip() or "ns"])
+
+
 def decimal(text: str | None, where: str) -> float | None:
     """A number with a fraction, such as a slack or a tile count; None where left open."""
     cell = (text or "").strip()
@@ -124,59 +143,6 @@ def decimal(text: str | None, where: str) -> float | None:
     if cell.lower() in _OPEN:
         return None
     raise ReportError(f"{where}: {cell[:40]!r} is no number (is the report damaged?)")
-
-
-def over_device(used: Mapping[str, int | None], available: Mapping[str, int | None]) -> list[str]:
-    """A warning per resource of which the design takes more than the device has."""
-    pairs = [(name, used.get(name), available.get(name)) for name in RESOURCES]
-    return [
-        f"{name}: {u} used, {a} available on the device"
-        for name, u, a in pairs
-        if u is not None and a is not None and u > a
-    ]
-
-
-def disordered(latency: Bounds, interval: Bounds) -> list[str]:
-    """A warning per impossible pair of a latency or an interval."""
-    found = []
-    for name, (low, high) in (("latency", latency), ("interval", interval)):
-        if low is not None and high is not None and low > high:
-            found.append(f"{name}: minimum {low} is above maximum {high}")
-    if interval[1] == 0:
-        found.append("interval: 0 cycles is impossible (some Vitis HLS versions print it for a pipelined loop)")
-    return found
-
-
-def unpipelined(pipeline: str | None, latency: Bounds, interval: Bounds) -> list[str]:
-    """A function that is not pipelined starts again when it is done: its interval is its latency, or one more."""
-    if pipeline not in ("no", "none") or latency[1] is None or interval[1] is None:
-        return []
-    if interval[1] - latency[1] in (0, 1) or interval[1] == 0:  # 0 has its own warning
-        return []
-    return [f"interval: {interval[1]} does not fit a latency of {latency[1]} cycles without pipeline"]
-
-
-def slower(target: float | None, estimated: float | None) -> list[str]:
-    """A warning where the estimated clock period misses the target."""
-    if target is not None and estimated is not None and estimated > target:
-        return [f"clock: {estimated:g} ns estimated, {target:g} ns wanted"]
-    return []
-
-
-def absolute_time(cycles: int | None, time_ns: float | None, period_ns: float | None) -> bool:
-    """Whether a printed absolute latency is cycles x period; it has three decimals of whatever unit was chosen."""
-    if cycles is None or time_ns is None or period_ns is None:
-        return True
-    return abs(cycles * period_ns - time_ns) <= 0.02 + 0.005 * time_ns
-
-
-def differences(found: Iterable[tuple[str, Any, Any]], one: str, other: str) -> list[str]:
-    """A warning for each ``(name, a, b)`` where both are known and differ."""
-    return [
-        f"{name}: {one} says {a}, {other} says {b}"
-        for name, a, b in found
-        if a is not None and b is not None and a != b
-    ]
 
 
 Reader = Callable[[str, str], list[ToolReport]]  # (text, file name) -> reports

@@ -1,4 +1,4 @@
-"""Vivado's ``report_utilization``, ``report_timing_summary`` and ``report_timing``.
+"""Vivado's ``report_utilization``.
 
 "CLB LUTs" (UltraScale) and "Slice LUTs" (7 series) are the same column, and so are the registers. A "Block RAM Tile" is
 36 Kb: two of the 18 Kb units of ``resources``; the tiles themselves stand in ``details["bram36"]``.
@@ -11,30 +11,30 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from flow.toolchain import checks
 from flow.toolchain.parse_table import Table, is_row, is_rule, read_table
-from flow.toolchain.parse_values import ReportError, ToolReport, amounts, count, decimal, over_device
+from flow.toolchain.parse_values import ReportError, ToolReport, amounts, count, decimal
 
 UTILIZATION = re.compile(r"^Utilization Design Information\s*$", re.MULTILINE)
-TIMING = re.compile(r"^Timing (?:Summary )?Report\s*$", re.MULTILINE)
 _HEAD = re.compile(r"^\| (Tool Version|Command|Design|Device|Design State|Speed File) *: (.*?) *$", re.MULTILINE)
 _VERSION = re.compile(r"(Vivado) v\.(\S+)")
 _CONTENTS = re.compile(r"^\d+(?:\.\d+)*\.? \S.*$")
-_STATES = {
+STATES = {
     "Synthesized": "synthesis",
     "Optimized": "optimized",
     "Fully Placed": "placed",
     "Placed": "placed",
     "Physopt postPlace": "placed",
 }
-_STATES |= {"Routed": "routed", "Physopt postRoute": "routed"}
+STATES |= {"Routed": "routed", "Physopt postRoute": "routed"}
 
 
-def _head(text: str) -> dict[str, str]:
+def head_of(text: str) -> dict[str, str]:
     return {m[1]: m[2] for m in _HEAD.finditer(text[:8192])}
 
 
-def _common(text: str) -> dict[str, Any]:
-    head = _head(text)
+def common(text: str) -> dict[str, Any]:
+    head = head_of(text)
     version = _VERSION.search(head.get("Tool Version", ""))
     return {
         "tool": version[1] if version else None,
@@ -50,20 +50,21 @@ def read_utilization(text: str, where: str) -> list[ToolReport]:
     if _HIERARCHY in text:
         return [_hierarchy(text, lines, where)]
     _whole(lines, where)
-    sites, primitives = _sites(lines, where)
+    sites, primitives, types = _sites(lines, where)
     used, available, warnings = _resources(sites, where)
+    warnings += _counted(used, primitives) + (_types(types, used["ff"], where) if types else [])
     tiles, of = sites.get("Block RAM Tile", _NOTHING)[:2]
-    state = _head(text).get("Design State")
+    state = head_of(text).get("Design State")
     return [
         ToolReport(
             file=where,
             kind="utilization",
-            **_common(text),
+            **common(text),
             resources=used,
             available=available,
-            warnings=tuple(over_device(used, available) + warnings),
+            warnings=tuple(checks.over_device(used, available) + warnings),
             details={
-                "stage": _STATES.get(state or "", state),
+                "stage": STATES.get(state or "", state),
                 "bram36": decimal(tiles, where),
                 "bram36_available": decimal(of, where),
                 "primitives": primitives,
@@ -118,14 +119,14 @@ def _hierarchy(text: str, lines: list[str], where: str) -> ToolReport:
         used["bram18"] = None if wide is None or narrow is None else 2 * wide + narrow
         depth = (len(cell) - len(cell.lstrip()) - 1) // 2
         rows.append({"name": row["Module"], "instance": row["Instance"], "depth": depth, "resources": amounts(used)})
-    state = _head(text).get("Design State")
+    state = head_of(text).get("Design State")
     return ToolReport(
         file=where,
         kind="utilization",
-        **_common(text),
+        **common(text),
         resources=rows[0]["resources"],
         modules=tuple(rows[1:]),
-        details={"stage": _STATES.get(state or "", state)},
+        details={"stage": STATES.get(state or "", state)},
     )
 
 
@@ -134,9 +135,10 @@ Sites = dict[str, Site]
 _NOTHING: Site = (None, None, None)
 
 
-def _sites(lines: list[str], where: str) -> tuple[Sites, dict[str, int | None]]:
-    """Site type -> (used, available, percent) of the first table that has it, and primitive -> count."""
+def _sites(lines: list[str], where: str) -> tuple[Sites, dict[str, int | None], Table | None]:
+    """Site type -> (used, available, percent) of the first table that has it, primitive -> count, registers by type."""
     sites: Sites = {}
+    types: Table | None = None
     primitives: dict[str, int | None] = {}
     i = 0
     while i < len(lines):
@@ -150,7 +152,9 @@ def _sites(lines: list[str], where: str) -> tuple[Sites, dict[str, int | None]]:
             _note_sites(table, sites)
         elif table.columns[:2] == ("Ref Name", "Used") and len(table.columns) == 3:
             primitives.update({r["Ref Name"]: count(r["Used"], where) for r in table.dicts()})
-    return sites, primitives
+        elif table.columns[:2] == ("Total", "Clock Enable") and types is None:
+            types = table
+    return sites, primitives, types
 
 
 def _note_sites(table: Table, sites: Sites) -> None:
@@ -174,6 +178,7 @@ def _resources(sites: Sites, where: str) -> tuple[dict[str, int | None], dict[st
             warnings += _percent(site, sites[site], where)
         elif name in ("lut", "ff"):
             raise ReportError(f"{where}: no row {' or '.join(types)}: the report is truncated or damaged")
+    warnings += _sums(sites, where)
     warnings += [f"report: no row {row!r}" for row in ("Block RAM Tile",) if row not in sites]
     warnings += ["report: no row 'DSPs'"] if "dsp" not in used else []
     if "Block RAM Tile" in sites:
@@ -197,6 +202,62 @@ def _parts(sites: Sites, bram18: int | None, where: str) -> list[str]:
     return [f"bram18: {bram18} in the row of tiles, but {wide} RAMB36 and {narrow} RAMB18"]
 
 
+# A row and the rows below it that add up to it. Rows that a report does not have count nothing; a parent without any
+# of its parts is not checked. Latches used as gates have a row on some families.
+_SUMS = (
+    (_LUTS, ("LUT as Logic", "LUT as Memory")),
+    (("LUT as Memory",), ("LUT as Distributed RAM", "LUT as Shift Register")),
+    (_REGISTERS, ("Register as Flip Flop", "Register as Latch", "Register as AND/OR")),
+    (("DSPs",), ("DSP48E1 only", "DSP48E2 only", "DSP48E1", "DSP48E2")),
+    (("RAMB36/FIFO",), ("RAMB36E1 only", "RAMB36E2 only", "FIFO36E1 only", "FIFO36E2 only")),
+    (("RAMB18",), ("RAMB18E1 only", "RAMB18E2 only", "FIFO18E1 only", "FIFO18E2 only")),
+)
+_SAME = ((_LUTS, "LUT as Logic"), (_REGISTERS, "Register as Flip Flop"), (_REGISTERS, "Register as Latch"))
+
+
+def _sums(sites: Sites, where: str) -> list[str]:
+    """Rows against the rows below them, and every percentage of them."""
+    found = []
+    for names, parts in _SUMS:
+        parent = next((n for n in names if n in sites), None)
+        own = [p for p in parts if p in sites]
+        if parent is None or not own:
+            continue
+        total, cells = count(sites[parent][0], where), [count(sites[p][0], where) for p in own]
+        if total is not None and None not in cells and sum(c or 0 for c in cells) != total:
+            found.append(f"{parent}: {total}, but {' and '.join(f'{c} {p}' for c, p in zip(cells, own, strict=True))}")
+    for names, part in _SAME:
+        parent = next((n for n in names if n in sites), None)
+        if parent is not None and part in sites:
+            pair = [(f"{part} available", sites[parent][1] or None, sites[part][1] or None)]
+            found += checks.differences(pair, parent, part)
+    for part in ("LUT as Logic", "LUT as Memory", "Register as Flip Flop", "RAMB36/FIFO", "RAMB18"):
+        found += _percent(part, sites[part], where) if part in sites else []
+    return found
+
+
+def _types(table: Table, registers: int | None, where: str) -> list[str]:
+    """The summary of registers by type adds up to the registers; older reports of other families may leave it out."""
+    cells = [count(r["Total"], where) for r in table.dicts()]
+    total = sum(c or 0 for c in cells)
+    if registers is None or not cells or None in cells or total == registers:
+        return []
+    return [f"ff: {registers} in the row of registers, {total} in the summary by type"]
+
+
+_PRIMITIVES = (("dsp", ("DSP48E1", "DSP48E2")), ("uram", ("URAM288", "URAM288_BASE")))
+
+
+def _counted(used: Mapping[str, int | None], primitives: Mapping[str, int | None]) -> list[str]:
+    """Primitives of the netlist against the sites they take; a list without any of a kind says nothing."""
+    found = []
+    for name, refs in _PRIMITIVES:
+        cells = [primitives[r] for r in refs if r in primitives]
+        if cells and None not in cells and used.get(name) is not None and sum(c or 0 for c in cells) != used[name]:
+            found.append(f"{name}: {used[name]} in the row of sites, {sum(c or 0 for c in cells)} in the primitives")
+    return found
+
+
 def _percent(site: str, cells: Site, where: str) -> list[str]:
     """The printed percentage, two decimals, checks both numbers before it."""
     used, available = decimal(cells[0], where), decimal(cells[1], where)
@@ -206,126 +267,3 @@ def _percent(site: str, cells: Site, where: str) -> list[str]:
     share = 100 * used / available
     fits = 0 < share < 0.01 if printed.startswith("<") else abs(share - (decimal(printed, where) or 0.0)) <= 0.00501
     return [] if fits else [f"{site}: {used:g} of {available:g} is not the printed {printed} %"]
-
-
-def read_timing(text: str, where: str) -> list[ToolReport]:
-    """One report. A timing summary gives ``wns_ns``; a list of paths only ``details["worst_path_slack_ns"]``."""
-    lines = text.split("\n")
-    summary = _summary(lines, where) if "Timing Summary Report" in text else None
-    paths = _paths(lines, where)
-    if summary is None and not any(_SLACK.match(line) or "No timing paths found" in line for line in lines):
-        raise ReportError(f"{where}: no timing path in it: the report is truncated")
-    clocks = _clocks(lines, where) if summary is not None else []
-    state = _head(text).get("Design State")
-    fastest = min((p for _, p in clocks if p is not None), default=None)
-    return [
-        ToolReport(
-            file=where,
-            kind="timing",
-            **_common(text),
-            clock_target_ns=fastest if summary is not None else _period(text, where),
-            wns_ns=summary["WNS(ns)"] if summary is not None else None,
-            warnings=tuple(_doubts(text, summary)) if summary is not None else (),
-            details={
-                "stage": _STATES.get(state or "", state),
-                "summary": summary,
-                "clocks": [{"name": n, "period_ns": p} for n, p in clocks],
-                "worst_path_slack_ns": min(paths, default=None),
-            },
-        )
-    ]
-
-
-_COLUMN = re.compile(r"\S+(?: \S+)*")
-
-
-def _under(lines: list[str], title: str, where: str) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table below a ``| title`` heading: names, a line of dashes, rows up to an empty line."""
-    start = next((i for i, line in enumerate(lines) if line.strip() == f"| {title}"), None)
-    if start is None:
-        raise ReportError(f"{where}: no section {title!r}: the report is truncated or damaged")
-    i = start + 1
-    while i < len(lines) and not (
-        lines[i].strip() and set(lines[i].strip()) <= {"-", " "} and " -" in lines[i].strip()
-    ):
-        if lines[i].startswith("| ") and i > start + 1 and not lines[i].startswith("| -"):
-            break
-        i += 1
-    if i >= len(lines) or not set(lines[i].strip()) <= {"-", " "}:
-        raise ReportError(f"{where}: no table below {title!r}: the report is truncated or damaged")
-    columns = _COLUMN.findall(lines[i - 1])
-    rows: list[list[str]] = []
-    for line in lines[i + 1 :]:
-        if not line.strip():
-            return columns, rows
-        rows.append(line.split())
-    raise ReportError(f"{where}: the table below {title!r} has no end: the report is truncated")
-
-
-_SLACKS = ("WNS(ns)", "TNS(ns)", "TNS Failing Endpoints", "TNS Total Endpoints", "WHS(ns)", "THS(ns)")
-
-
-def _summary(lines: list[str], where: str) -> dict[str, float | None]:
-    columns, rows = _under(lines, "Design Timing Summary", where)
-    if "WNS(ns)" not in columns or len(rows) != 1 or len(rows[0]) != len(columns):
-        raise ReportError(f"{where}: the design timing summary is damaged")
-    if not any(line.startswith("| Timing Details") or line.startswith("| Other Path Groups") for line in lines):
-        raise ReportError(f"{where}: nothing after the design timing summary: the report is truncated")
-    return {c: decimal(v, where) for c, v in zip(columns, rows[0], strict=True)}
-
-
-def _clocks(lines: list[str], where: str) -> list[tuple[str, float | None]]:
-    """Clock names and periods in ns: ``name {rise fall} period frequency``."""
-    found = []
-    for row in _under(lines, "Clock Summary", where)[1]:
-        if len(row) >= 4:
-            found.append((row[0], decimal(row[-2], where)))
-    return found
-
-
-_SLACK = re.compile(r"^Slack(?: \((?:MET|VIOLATED)\))? *: +(\S+?)(?:ns)?(?: |$)")
-
-
-def _paths(lines: list[str], where: str) -> list[float]:
-    """Setup slacks of the listed paths. Each path ends with its slack: one that does not means the file was cut."""
-    found = []
-    begun = 0
-    for i, line in enumerate(lines):
-        if m := _SLACK.match(line):
-            begun += 1
-            value = decimal(m[1], where)
-            if value is not None and any("Setup" in nearby for nearby in lines[i + 1 : i + 8]):
-                found.append(value)
-        elif line.lstrip().startswith("slack  "):
-            begun -= 1
-    unconstrained = sum(1 for line in lines if line.startswith("Slack:") and line.rstrip().endswith("inf"))
-    if begun > unconstrained:
-        raise ReportError(f"{where}: {begun} timing paths have no end: the report is truncated or damaged")
-    return found
-
-
-_REQUIREMENT = re.compile(r"^ +Requirement: +(\d+\.\d+)ns", re.MULTILINE)
-
-
-def _period(text: str, where: str) -> float | None:
-    """The requirement of the first path: one clock period for a path inside one clock."""
-    m = _REQUIREMENT.search(text)
-    return decimal(m[1], where) if m else None
-
-
-def _doubts(text: str, summary: Mapping[str, float | None]) -> list[str]:
-    found = []
-    wns, tns, failing = (summary.get(c) for c in _SLACKS[:3])
-    if wns is not None and failing is not None and (wns < 0) != (failing > 0):
-        found.append(f"setup: worst slack {wns:g} ns, but {failing:g} failing endpoints")
-    if wns is not None and tns is not None and (wns < 0) != (tns < 0):
-        found.append(f"setup: worst slack {wns:g} ns, but total negative slack {tns:g} ns")
-    met = "All user specified timing constraints are met." in text
-    slacks = [summary.get(c) for c in ("WNS(ns)", "WHS(ns)", "WPWS(ns)")]
-    if met and any(s is not None and s < 0 for s in slacks):
-        found.append("timing: a negative slack contradicts 'All user specified timing constraints are met.'")
-    if "Timing constraints are not met." in text and all(s is not None and s >= 0 for s in slacks):
-        found.append("timing: no negative slack, but 'Timing constraints are not met.'")
-    if wns is not None and wns < 0:
-        found.append(f"timing: worst slack {wns:g} ns: the clock is not met")
-    return found

@@ -21,9 +21,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flow.toolchain import parse_log
+from flow.toolchain import checks, parse_log
 from flow.toolchain.parse import ReportError, ToolReport, parse
-from flow.toolchain.parse_values import differences
 from flow.toolchain.runner import RunResult, ToolError, run
 
 __all__ = ["STEPS", "Tool", "ToolError", "available", "choose", "commands", "synthesise"]
@@ -250,11 +249,8 @@ def _compared(report: ToolReport, others: list[ToolReport]) -> ToolReport:
     text = next((r for r in others if r.kind.startswith("csynth") and r.top == report.top), None)
     if text is None:
         return report
-    found = [(n, getattr(report, n), getattr(text, n)) for n in ("latency_min", "latency_max", "clock_estimated_ns")]
-    found += [(n, report.resources[n], text.resources[n]) for n in report.resources]
-    return dataclasses.replace(
-        report, warnings=report.warnings + tuple(differences(found, "the XML", "the text report"))
-    )
+    told = checks.compared(report, text, ("the XML", "the text report"))
+    return dataclasses.replace(report, warnings=report.warnings + told)
 
 
 _OUTPUTS = ("hls_prj", "hls_component", WORK, "logs", "__pycache__")

@@ -310,7 +310,7 @@ Table of Contents
     ("kind", "device", "uram", "state", "stage"),
     [
         ("Slice", "7z020clg400-1", "", "Fully Placed", "placed"),
-        ("CLB", "xcvu11p", "| URAM           |    1 |     0 |       960 |  0.10 |\n", "Synthesized", "synthesis"),
+        ("CLB", "xcvu7p", "| URAM           |    1 |     0 |       960 |  0.10 |\n", "Synthesized", "synthesis"),
     ],
 )
 def test_utilization_of_two_families(kind, device, uram, state, stage):
