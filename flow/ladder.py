@@ -26,6 +26,7 @@ SHARE = 0.22  # of the time limit for the quick rungs
 LEAST = 10  # networks trained shortly, whatever the time
 FEW, SHORT = 1 / 4, 1 / 6  # of a generation's size: networks that get a few steps, and short training
 HALVED = 1 / 12  # short trainings where few steps come first: six glances cost less than one
+NEAR = 0.02  # short trainings closer than this do not tell which network is the more accurate one
 SCORE_S = 120.0
 
 
@@ -113,7 +114,7 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
 
 
 def accurate(study: Study, fresh: list[Candidate], count: int) -> list[NetSpec]:
-    """At most ``count`` networks that may be more accurate than any shortly trained one, the most hopeful first."""
+    """At most ``count`` networks that may be as accurate as the best shortly trained one, the most hopeful first."""
     half = study.config.time_s / 2  # about what is left for full trainings
     able = list({c.spec.digest: c.spec for c in fresh if plan.price(study, c.spec) <= half}.values())
     if not able:
@@ -121,7 +122,7 @@ def accurate(study: Study, fresh: list[Candidate], count: int) -> list[NetSpec]:
     most = np.add(*study.accuracies(able))
     best = max(study.state.short.values(), default=0.0)
     order = sorted(range(len(able)), key=lambda i: (-most[i], able[i].digest))
-    return [able[i] for i in order[:count] if most[i] > best]
+    return [able[i] for i in order[:count] if most[i] > best - NEAR]
 
 
 def relatives(study: Study, chosen: list[NetSpec]) -> dict[str, str]:

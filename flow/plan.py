@@ -1,7 +1,7 @@
 """The plan of the dear trainings: which networks get one epoch, which the full recipe, and how many epochs of it.
 
 shortly trained networks -> one epoch of every image (the most accurate and those that add most to the front, in turn)
-  -> finalists: the most accurate network, then by what each adds to the front, as many as the time allows
+  -> finalists: the two most accurate networks, then by what each adds to the front, as many as the time allows
   -> epochs: enough for all, then as many as one worker has time for to the most accurate, then the rest
 
 Time is what is left of the run's, in seconds of one worker; prices come from the measured pace of each network.
@@ -24,6 +24,7 @@ from flow.study import Candidate, RunError, Study, turn
 from flow.workers import Workers
 
 FINALISTS = 12  # networks trained fully at most
+ACCURATE = 2  # of them chosen by accuracy alone: quick trainings cannot tell the best from the next
 FIRST = 4  # of them trained to their end, before curves may give others up
 ENOUGH, LONGEST = 0.6, 2.0  # of the recipe's epochs: the least a finalist gets, the most for the most accurate one
 STEPS = tuple(s / 20 for s in range(40, 1, -1))  # shares of the epochs that are tried, the longest first
@@ -133,12 +134,13 @@ def reached(study: Study, spec: NetSpec) -> float:
 
 
 def ranked(study: Study, good: list[Candidate]) -> list[NetSpec]:
-    """Trained networks, most accurate first, then by what each adds to the hypervolume of those before."""
+    """Trained networks: the two most accurate, then by what each adds to the hypervolume of those before, by the square
+    root of its work."""
     best: dict[str, list[Candidate]] = {}
     for c in good:
         best.setdefault(c.spec.digest, []).append(c)
     accuracy = {d: reached(study, cs[0].spec) for d, cs in best.items()}
-    order = [max(sorted(best), key=lambda d: accuracy[d])]
+    order = sorted(sorted(best), key=lambda d: -accuracy[d])[:ACCURATE]
     while len(order) < len(best):
         have = study.points(
             [c for d in order for c in best[d]], np.array([accuracy[d] for d in order for _ in best[d]])
@@ -147,7 +149,8 @@ def ranked(study: Study, good: list[Candidate]) -> list[NetSpec]:
 
         def gain(d: str, have: np.ndarray = have, base: float = base) -> float:
             extra = study.points(best[d], np.full(len(best[d]), accuracy[d]))
-            return pareto.hypervolume(np.vstack([have, extra]), study.reference()) - base
+            more = pareto.hypervolume(np.vstack([have, extra]), study.reference()) - base
+            return more / math.sqrt(best[d][0].spec.macs)
 
         rest = [d for d in sorted(best) if d not in order]
         order.append(max(rest, key=lambda d: (gain(d), accuracy[d])))
@@ -178,10 +181,11 @@ def shared(prices: Mapping[str, float], seconds: float, workers: int, curves: bo
 
 def parts(shares: Mapping[str, float], curves: bool) -> list[list[str]]:
     """Networks trained together, then those trained after them. With ``curves``: the first few with as many epochs as
-    most get, then the rest, which their curves may end; only curves of equally long trainings can be compared."""
+    most get, then the rest, which their curves may end; only curves of equally long trainings can be compared. (For
+    fewer networks, waiting for the first ones would cost more than curves save.)"""
     common = min(shares.values())
     alike = [d for d in shares if shares[d] == common]
-    first = alike[:FIRST] if curves and len(alike) > FIRST else list(shares)
+    first = alike[:FIRST] if curves and len(alike) >= 2 * FIRST else list(shares)
     return [p for p in (first, [d for d in shares if d not in first]) if p]
 
 

@@ -53,7 +53,7 @@ def test_time_left_goes_to_the_most_accurate_network_first() -> None:
 
 
 def test_curves_end_only_later_trainings_of_the_same_length() -> None:
-    shares = {"a": 2.0} | dict.fromkeys("bcdefg", 1.0)
+    shares = {"a": 2.0} | dict.fromkeys("bcdefghi", 1.0)
     first, rest = plan.parts(shares, True)
-    assert first == list("bcde") and rest == list("afg")
-    assert plan.parts(shares, False) == [list("abcdefg")]
+    assert first == list("bcde") and rest == list("afghi")
+    assert plan.parts(shares, False) == [list("abcdefghi")]
