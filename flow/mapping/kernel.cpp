@@ -16,6 +16,13 @@ const int KINDS = 5;
 const double NEVER = 1e30;
 const double CLOSE = 1e-9; // keeps rounding from proving something false
 
+// Loops over many costs, twice as fast where the processor has longer registers.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
 struct Cost {
     double of[KINDS];
     double dot(const double *w) const {
@@ -29,6 +36,25 @@ struct Cost {
     }
 };
 
+// Costs by kind, one after another, for loops over all of them.
+struct Costs {
+    std::vector<double> of[KINDS];
+    void add(const Cost &c) {
+        for (int k = 0; k < KINDS; ++k) of[k].push_back(c.of[k]);
+    }
+    void clear() {
+        for (int k = 0; k < KINDS; ++k) of[k].clear();
+    }
+};
+
+WIDE void weigh(size_t n, const double *a, const double *b, const double *c, const double *d, const double *e, const double *w, double *out) {
+    for (size_t i = 0; i < n; ++i) out[i] = w[0] * a[i] + w[1] * b[i] + w[2] * c[i] + w[3] * d[i] + w[4] * e[i];
+}
+void weigh(const Costs &c, const double *w, std::vector<double> &out) {
+    out.resize(c.of[0].size());
+    weigh(out.size(), c.of[0].data(), c.of[1].data(), c.of[2].data(), c.of[3].data(), c.of[4].data(), w, out.data());
+}
+
 // Foldings of a layer. From `expiry` cycles on another one of the same labels is as good.
 struct Layer {
     int ins, outs;
@@ -41,6 +67,7 @@ struct Layer {
 struct Joint {
     int to;
     std::vector<Cost> gear;
+    Costs gears;
     std::vector<int> near, far; // streams by number; far 0: no converter
 };
 
@@ -72,12 +99,18 @@ struct Problem {
 struct Priced {
     std::vector<double> fifo;                    // by index
     std::vector<std::vector<double> > joint;     // per joint: from * to
-    std::vector<std::vector<double> > option;    // per stage, options that are allowed
     std::vector<std::vector<double> > best;      // per stage and label
     std::vector<std::vector<int> > which;
     std::vector<std::vector<double> > free;      // per joint: least over `from`
     std::vector<Table> table;                    // after each step
     double value;
+    std::vector<double> work;
+};
+
+// Options of a stage that are allowed, as arrays.
+struct Active {
+    std::vector<int> option, label, inner; // inner: index of the stage's own stream, one past the last for none
+    Costs cost;
 };
 
 class Solver {
@@ -96,6 +129,8 @@ class Solver {
                 if (layer.cycles[o] <= interval && interval < layer.expiry[o] && layer.cost[o].within(budget_)) active_[s].push_back(int(o));
             if (active_[s].empty()) empty_ = true;
         }
+        lists_.resize(p.stages.size());
+        if (!empty_) for (size_t s = 0; s < p.stages.size(); ++s) list(s);
     }
     bool empty() const { return empty_; }
 
@@ -104,31 +139,34 @@ class Solver {
         for (int k = 0; k < KINDS; ++k) w[k] = share[k] * scale_[k];
         out.fifo.resize(p_.fifos.size());
         for (size_t i = 0; i < p_.fifos.size(); ++i) out.fifo[i] = fifo(p_.fifos[i], w);
+        out.fifo.push_back(0);
         out.joint.resize(p_.joints.size());
         for (size_t j = 0; j < p_.joints.size(); ++j) {
             const Joint &e = *p_.joints[j];
             std::vector<double> &t = out.joint[j];
-            t.resize(e.gear.size());
-            for (size_t i = 0; i < t.size(); ++i)
-                t[i] = e.gear[i].dot(w) + out.fifo[at(e.near[i])] + (e.far[i] ? out.fifo[at(e.far[i])] : 0);
+            weigh(e.gears, w, t);
+            for (size_t i = 0; i < t.size(); ++i) t[i] += out.fifo[at(e.near[i])] + (e.far[i] ? out.fifo[at(e.far[i])] : 0);
         }
         out.best.resize(p_.stages.size());
         out.which.resize(p_.stages.size());
-        out.option.resize(p_.stages.size());
         for (size_t s = 0; s < p_.stages.size(); ++s) {
             const Layer &layer = *p_.stages[s];
             const size_t labels = size_t(layer.ins) * layer.outs;
             out.best[s].assign(labels, NEVER);
             out.which[s].assign(labels, -1);
-            out.option[s].resize(active_[s].size());
-            for (size_t i = 0; i < active_[s].size(); ++i) {
-                const int o = active_[s][i], l = layer.label[o];
-                double c = layer.cost[o].dot(w) + p_.forks[s][l % layer.outs].dot(w);
-                if (layer.inner[o]) c += out.fifo[at(layer.inner[o])];
-                const std::pair<int, int> more = p_.fork_fifos[s][l % layer.outs];
-                if (more.first) c += more.first * out.fifo[at(more.second)];
-                out.option[s][i] = c;
-                if (c < out.best[s][l]) out.best[s][l] = c, out.which[s][l] = o;
+            const Active &a = lists_[s];
+            double *best = out.best[s].data();
+            int *which = out.which[s].data();
+            weigh(a.cost, w, out.work);
+            for (size_t i = 0; i < out.work.size(); ++i) {
+                const double c = out.work[i] + out.fifo[a.inner[i]];
+                if (c < best[a.label[i]]) best[a.label[i]] = c, which[a.label[i]] = a.option[i];
+            }
+            for (int l = 0; l < layer.outs; ++l) { // forks behind the stage
+                const std::pair<int, int> more = p_.fork_fifos[s][l];
+                const double c = p_.forks[s][l].dot(w) + (more.first ? more.first * out.fifo[at(more.second)] : 0);
+                if (c > 0)
+                    for (size_t i = l; i < labels; i += layer.outs) if (which[i] >= 0) best[i] += c;
             }
         }
         fill(out);
@@ -167,10 +205,26 @@ class Solver {
     const double *budget() const { return budget_; }
     const double *scale() const { return scale_; }
     const std::vector<std::vector<int> > &active() const { return active_; }
-    void allow(int stage, const std::vector<int> &options) { active_[stage] = options; }
+    void allow(int stage, const std::vector<int> &options) {
+        active_[stage] = options;
+        list(stage);
+    }
     const Problem &problem() const { return p_; }
 
   private:
+    void list(size_t s) {
+        const Layer &layer = *p_.stages[s];
+        Active &a = lists_[s];
+        a.option = active_[s];
+        a.label.clear();
+        a.inner.clear();
+        a.cost.clear();
+        for (int o : a.option) {
+            a.label.push_back(layer.label[o]);
+            a.inner.push_back(layer.inner[o] ? at(layer.inner[o]) : int(p_.fifos.size()));
+            a.cost.add(layer.cost[o]);
+        }
+    }
     int at(int number) const { return p_.fifo_at[number]; }
     double fifo(const Fifo &f, const double *w) const {
         const bool block = f.block.within(budget_);
@@ -298,6 +352,7 @@ class Solver {
     double budget_[KINDS], scale_[KINDS];
     bool empty_;
     std::vector<std::vector<int> > active_;
+    std::vector<Active> lists_;
 };
 
 // A stage and a kind in whose cost the designs of different weights differ most: allowing less than `middle` on one side
@@ -425,6 +480,7 @@ void *flow_map_joint(int64_t from, int64_t to, const int64_t *gear, const int64_
         Cost c;
         for (int k = 0; k < KINDS; ++k) c.of[k] = double(gear[i * KINDS + k]);
         e->gear.push_back(c);
+        e->gears.add(c);
         e->near.push_back(int(near[i]));
         e->far.push_back(int(far[i]));
     }
