@@ -12,7 +12,7 @@ from functools import lru_cache
 from flow.blocks import foldings, mac, pixels, window
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.matvec import Layer, depth, folds, layer, unit_cost
-from flow.blocks.pareto import Options, collected, joined
+from flow.blocks.pareto import Options
 from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, beat, ctype, rounder
 from flow.board import Board
@@ -30,9 +30,8 @@ def serves(op: Op) -> bool:
 def layer_options(la: Layer, ultra: bool) -> Options:
     """Every undominated legal folding."""
     counts = la.inputs, la.kernel, la.outputs, la.groups, la.vectors, la.lanes_of
-    unit = foldings.packed_unit(la.geometry, counts, la.x, la.weights, la.rounding, ultra)
-    single = foldings.enumerated("dense", unit)
-    return joined(single, collected(pixels.options(la, foldings.MULTIPLIERS, ultra))).undominated
+    formats = foldings.formats(la.x, la.weights, la.rounding, ultra)
+    return foldings.enumerated("dense", foldings.packed_unit(la.geometry, counts, formats))
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:

@@ -6,8 +6,6 @@ several pixels a cycle.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,12 +14,12 @@ import numpy as np
 from flow.blocks import foldings, mac, window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import Options, collected, joined
+from flow.blocks.pareto import Options
 from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, Rounding, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Contents, Folding, Memory, Multiplier, Option, Port, Process, Storage, stage_cycles
+from flow.design import Contents, Folding, Memory, Multiplier, Port, Process, Storage
 from flow.fixed import Quant, bits_for
 from flow.ir.graph import Graph, Node, once
 from flow.ir.ops import Conv, Op
@@ -98,22 +96,8 @@ def layer_options(la: Layer, ultra: bool) -> Options:
     """Every undominated legal folding."""
     channels = la.geometry.channels
     counts = 1, la.kernel, channels, 1, la.pixels, channels
-    unit = foldings.packed_unit(la.geometry, counts, la.x, la.weights, la.rounding, ultra)
-    return joined(foldings.enumerated("depthwise", unit), collected(several(la, ultra))).undominated
-
-
-def several(la: Layer, ultra: bool) -> Iterator[Option]:
-    """Foldings of several pixels a beat."""
-    multipliers: tuple[Multiplier, ...] = ("lut", "dsp")
-    for (mode, pe, lanes), mult in itertools.product(window.channelwise_pixels(la.geometry), multipliers):
-        f = Folding(pe, la.kernel, lanes, mode, mult)
-        bits = pe * la.kernel * la.x.bits
-        cycles, cost = stage_cycles((iterations(la, f), depth(la, f))), Resources()
-        if mode != "none":
-            cycles = max(cycles, stage_cycles((window.iterations(la.geometry, lanes, mode), window.DEPTH[mode])))
-            cost = window.cost(la.geometry, lanes, mode, la.x.bits)
-        cost += unit_cost(la, pe, la.kernel, bits, mult, f.memory, ultra)
-        yield Option(f, cycles, cost, bits if mode != "none" else 0)
+    formats = foldings.formats(la.x, la.weights, la.rounding, ultra)
+    return foldings.enumerated("depthwise", foldings.packed_unit(la.geometry, counts, formats))
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:

@@ -1,4 +1,4 @@
-// Every undominated folding of one pixel a beat (flow/blocks/foldings.py states the contract; what the parts mean and
+// Every undominated folding of a stage (flow/blocks/foldings.py states the contract; what the parts mean and
 // cost stands in matvec.py, depthwise.py, mac.py and window.py, and tests compare both, option by option).
 //
 // Component laws are Python's: asked for once a size and remembered here.
@@ -74,7 +74,8 @@ struct Unit { // as foldings.py packs it
     i64 x_bits, weight_bits, product_bits, acc_bits, table_bits, rounding_latency;
     i64 rounding[KINDS], dsp[KINDS], lut[KINDS];   // one lane's rounding; one product in a DSP, in LUTs
     i64 packing[4][2];                             // rows and chain for PE 1, 2, 3 and more; 0 rows: illegal
-    i64 lag, serial_depth, parallel_depth, hazard, shallow;
+    i64 lag, serial_depth, parallel_depth, hazard, shallow, most_pixels, most_products;
+    i64 whole, maximum; // of a pool
 };
 
 Cost cost_of(const i64 *of) {
@@ -136,16 +137,45 @@ void serial_head(const Unit &g, Head &h) {
     h.cost += law(CONTROL, 10) + law(REGISTER, 2 * h.lanes * g.x_bits);
 }
 
+struct Raster { // Geometry.raster, and parallel_positions' step between rows and positions in all
+    i64 pixels, gives, channel_beats, beats, groups, step, shift, row_step, positions;
+};
+
+Raster raster(const Unit &g, i64 lanes) {
+    Raster r;
+    r.pixels = std::max(i64(1), lanes / g.channels);
+    r.gives = std::max(i64(1), r.pixels / g.sw);
+    r.channel_beats = std::max(i64(1), g.channels / lanes);
+    r.beats = g.width / r.pixels;
+    r.groups = g.ow / r.gives;
+    r.step = g.sw * r.gives / r.pixels;
+    r.shift = ((r.gives - 1) * g.sw + (g.kw - 1) * g.dw - g.pl) / r.pixels;
+    const i64 row = g.sh * r.beats, first = ((g.kh - 1) * g.dh - g.pt) * r.beats + r.shift;
+    r.row_step = row - (r.groups - 1) * r.step;
+    r.positions = std::max(g.height * r.beats, first + (g.oh - 1) * row + (r.groups - 1) * r.step + 1);
+    return r;
+}
+
 void parallel_head(const Unit &g, Head &h) {
-    const i64 cf = g.channels / h.lanes, bits = h.lanes * g.x_bits;
-    const i64 first = ((g.kh - 1) * g.dh - g.pt) * g.width + (g.kw - 1) * g.dw - g.pl;
-    const i64 row = g.sh * g.width, last = first + (g.oh - 1) * row + (g.ow - 1) * g.sw;
-    const i64 positions = std::max(g.height * g.width, last + 1);
-    h.iterations = positions * cf;
+    const Raster r = raster(g, h.lanes);
+    const i64 cf = r.channel_beats, bits = h.lanes * g.x_bits;
+    const i64 taps = (r.pixels - 1 + g.pl + r.shift * r.pixels) / r.pixels * cf;
+    h.iterations = r.positions * cf;
     h.cost = law(CONTROL, 6) + law(REGISTER, bits);
-    if (g.kh > 1) h.cost += law(RAM, g.dh * g.width * cf, (g.kh - 1) * bits);
-    h.cost += law(REGISTER, g.kh * ((g.kw - 1) * g.dw * cf + 1) * bits);
-    if (g.pt || g.pl || g.pb || g.pr) h.cost += law(SELECT, bits) * (g.kh * g.kw) + law(COMPARATOR, 16) * (2 * (g.kh + g.kw));
+    if (g.kh > 1) h.cost += law(RAM, g.dh * r.beats * cf, (g.kh - 1) * bits);
+    h.cost += law(REGISTER, g.kh * (taps + 1) * bits);
+    if (!(g.pt || g.pl || g.pb || g.pr)) return;
+    h.cost += law(SELECT, h.lanes / r.pixels * g.x_bits) * (g.kh * g.kw * r.gives);
+    h.cost += law(COMPARATOR, 16) * (2 * g.kw * r.gives + 2 * g.kh);
+}
+
+// window.pixel_choices
+std::vector<i64> pixel_choices(const Unit &g) {
+    std::vector<i64> found;
+    if (g.window_groups > 1 || (g.windowed && !g.parallel_legal)) return found;
+    for (i64 n = 2; n <= std::min(g.most_pixels, g.width); ++n)
+        if (g.width % n == 0 && n % g.sw == 0 && g.ow % (n / g.sw) == 0 && raster(g, n * g.channels).row_step >= 1) found.push_back(n);
+    return found;
 }
 
 Head head(const Unit &g, i64 mode, i64 lanes) {
@@ -268,6 +298,70 @@ Cost weight_cost(const Unit &u, i64 products, i64 memory) {
     return words > 1 ? law(memory ? ROM : BRAM, words, width) + law(REGISTER, width) : Cost();
 }
 
+i64 stage_cycles(const Unit &u, i64 iterations, i64 depth, const Head &h) {
+    const i64 window = h.mode == 1 ? u.parallel_depth : u.serial_depth, own = u.lag + iterations + std::max(depth - 1, i64(1));
+    return h.mode ? std::max(own, u.lag + h.iterations + std::max(window - 1, i64(1))) : own;
+}
+
+// pixels.options
+void several_pixels(const Unit &u) {
+    if (u.groups != 1) return;
+    std::vector<i64> choices;
+    if (u.windowed) choices = pixel_choices(u);
+    for (i64 n = 2; !u.windowed && n <= u.most_pixels; ++n) if (u.vectors % n == 0) choices.push_back(n);
+    const i64 columns = u.inputs * u.kernel, slowest = u.windowed ? std::max(u.vectors, u.height * u.width) : u.vectors;
+    const i64 *pack = u.packing[std::min(u.outputs, i64(4)) - 1];
+    const Cost lanes = lanes_cost(u, u.outputs) + law(CONTROL, 6);
+    for (i64 pixels : choices) {
+        const i64 out = u.windowed ? raster(u, pixels * u.lanes_of).gives : pixels, groups = u.vectors / out;
+        const Head h = head(u, u.windowed ? 1 : 0, pixels * u.lanes_of);
+        for (i64 simd : divisors(columns)) {
+            const i64 iterations = groups * (columns / simd);
+            if (iterations >= slowest || u.outputs * simd * out > u.most_products) continue;
+            Cost feed = law(REGISTER, columns * u.x_bits);
+            if (columns > simd) feed += law(MUX, columns / simd, simd * u.x_bits);
+            for (Mult m : {DSP, LUT, PACKED}) {
+                if (m == PACKED && !pack[0]) continue;
+                const Dots d = dots(u, simd, m, pack[1]);
+                const i64 rows = m == PACKED ? ceil_div(u.outputs, pack[0]) : u.outputs;
+                const Cost one = d.group * rows + d.join * (u.outputs - rows) + d.row * u.outputs + lanes + feed;
+                const Cost c = one * out + weight_cost(u, u.outputs * simd, 1) + law(CONTROL, 1) + h.cost;
+                const i64 depth = 2 + d.latency + 1 + u.rounding_latency + 1;
+                add(u.outputs * out, simd, h.lanes, h.mode, m, 1, stage_cycles(u, iterations, depth, h), c,
+                    h.mode ? out * columns * u.x_bits : 0);
+            }
+        }
+    }
+}
+
+// depthwise.several
+void several_channelwise(const Unit &u) {
+    for (i64 n : pixel_choices(u)) {
+        const Head h = head(u, u.windowed ? 1 : 0, n * u.channels);
+        const i64 pe = raster(u, h.lanes).gives * u.channels, bits = pe * u.kernel * u.x_bits;
+        for (Mult m : {DSP, LUT}) {
+            const Dots d = dots(u, u.kernel, m, 1);
+            const Cost c = d.row * pe + lanes_cost(u, pe) + law(CONTROL, 4) + law(REGISTER, bits) + h.cost;
+            const i64 depth = 2 + d.latency + 1 + u.rounding_latency + 1;
+            add(pe, u.kernel, h.lanes, h.mode, m, 1, stage_cycles(u, u.vectors * u.channels / pe, depth, h), c, h.mode ? bits : 0);
+        }
+    }
+}
+
+// pool.layer_options, for one way to bring windows
+void pooled(const Unit &u, const Head &h, i64 pe, i64 simd) {
+    const i64 acc = u.acc_bits, bits = pe * u.x_bits * (h.mode == 1 ? u.kernel : 1), narrow = pe * simd * u.x_bits;
+    const Cost one = u.maximum ? law(COMPARATOR, acc) + law(SELECT, acc) : law(ADDER, acc);
+    Cost c = ((one + law(REGISTER, acc)) * simd + law(REGISTER, acc) + cost_of(u.rounding)) * pe + law(CONTROL, 3) + law(REGISTER, bits);
+    if (u.whole)
+        c += law(REGISTER, acc * pe * (u.channels / pe - 1));
+    else if (bits > narrow)
+        c += law(MUX, bits / narrow, narrow);
+    const i64 iterations = u.whole ? u.height * u.width * u.channels / pe : u.vectors * u.channels / pe * (u.kernel / simd);
+    const i64 depth = 2 + bit_length(std::max(i64(1), simd - 1)) + u.rounding_latency + 1;
+    add(pe, simd, h.lanes, h.mode, LUT, 1, stage_cycles(u, iterations, depth, h), c + h.cost, h.mode ? bits : 0);
+}
+
 struct Pair {
     i64 simd, at; // at: among the SIMD widths
     Head head;
@@ -333,6 +427,7 @@ int64_t flow_foldings_dense(const int64_t *unit) {
             }
         }
     }
+    several_pixels(u);
     return finish();
 }
 
@@ -366,6 +461,27 @@ int64_t flow_foldings_depthwise(const int64_t *unit) {
             }
         }
     }
+    several_channelwise(u);
+    return finish();
+}
+
+// pool.layer_options.
+int64_t flow_foldings_pool(const int64_t *unit) {
+    const std::lock_guard<std::mutex> alone(one_at_a_time);
+    const Unit &u = *reinterpret_cast<const Unit *>(unit);
+    const bool windowed = u.windowed && !u.whole;
+    for (i64 mode = 0; mode < 3; ++mode) {
+        if ((mode == 0) == windowed || (mode == 1 && !u.parallel_legal)) continue;
+        for (i64 pe : divisors(u.channels)) {
+            const Head h = head(u, mode, pe);
+            for (i64 simd : mode == 1 ? divisors(u.kernel) : std::vector<i64>(1, 1)) pooled(u, h, pe, simd);
+        }
+    }
+    if (!u.whole)
+        for (i64 n : pixel_choices(u)) {
+            const Head h = head(u, windowed ? 1 : 0, n * u.channels);
+            pooled(u, h, raster(u, h.lanes).gives * u.channels, u.kernel);
+        }
     return finish();
 }
 

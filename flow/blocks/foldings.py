@@ -1,8 +1,8 @@
-"""All undominated foldings of one pixel a beat, enumerated by ``foldings.cpp``: mappers ask for thousands.
+"""All undominated foldings of a stage, enumerated by ``foldings.cpp``: mappers ask for thousands.
 
-What a stage is composed of is said twice: in ``matvec``, ``depthwise``, ``mac`` and ``window`` for the one folding that
-is built, and there for all of them. ``tests/unit/test_mapping_options.py`` holds both against each other. Component
-laws are said once: the kernel asks ``flow.cost.laws`` for each size that it has not met.
+What a stage is composed of is said twice: in ``matvec``, ``pixels``, ``depthwise``, ``pool``, ``mac`` and ``window``
+for the one folding that is built, and there for all of them; ``tests/unit/test_mapping_options.py`` compares the two.
+Component laws are said once: the kernel asks ``flow.cost.laws`` for each size that it has not met.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 from flow import native
 from flow.blocks import mac, window
 from flow.blocks.control import control
-from flow.blocks.pareto import LANES, Options
+from flow.blocks.pareto import LANES, MOST_PIXELS, Options
+from flow.blocks.pixels import MOST_PRODUCTS
 from flow.blocks.requant import Rounding, signed_bits
 from flow.board import KINDS as RESOURCES
 from flow.cost import laws
@@ -61,14 +62,14 @@ _ASK = ctypes.CFUNCTYPE(None, _SIZE, _SIZE, _SIZE, ctypes.POINTER(_SIZE))(_ask)
 @cache
 def _library() -> ctypes.CDLL:
     lib = native.library("blocks/foldings.cpp")
-    for name in ("dense", "depthwise"):
+    for name in ("dense", "depthwise", "pool"):
         getattr(lib, f"flow_foldings_{name}").restype = ctypes.c_int64
     lib.flow_foldings_laws(_ASK)
     return lib
 
 
 def enumerated(name: str, unit: tuple[int, ...]) -> Options:
-    """Options of a "dense" or "depthwise" unit; ``unit``: shape, counts, formats (``packed_unit``)."""
+    """Options of a "dense", "depthwise" or "pool" unit; ``unit``: shape, counts, formats (``packed_unit``)."""
     count = getattr(_library(), f"flow_foldings_{name}")((ctypes.c_int64 * len(unit))(*unit))
     if _failed:
         raise _failed.pop()
@@ -82,13 +83,14 @@ def enumerated(name: str, unit: tuple[int, ...]) -> Options:
 
 
 def packed_unit(
-    geometry: window.Geometry | None, counts: tuple[int, ...], x: Quant, weights: Range, rounding: Rounding, ultra: bool
-) -> tuple[int, ...]:
+    geometry: window.Geometry | None, counts: tuple[int, ...], formats: tuple[int, ...], whole: bool = False,
+    maximum: bool = False,
+) -> tuple[int, ...]:  # fmt: skip
     """The kernel's ``Unit``. ``counts``: inputs a group, kernel positions, outputs a group, groups, output pixels, and
-    what lanes divide."""
+    what lanes divide; ``formats``: as below; ``whole``, ``maximum``: of a pool."""
     return (
-        *_shape(geometry), *counts, *_formats(x, weights, rounding, ultra),
-        LAG, window.DEPTH["serial"], window.DEPTH["parallel"], window.HAZARD, SHALLOW,
+        *_shape(geometry), *counts, *formats, LAG, window.DEPTH["serial"], window.DEPTH["parallel"], window.HAZARD,
+        SHALLOW, MOST_PIXELS, MOST_PRODUCTS, whole, maximum,
     )  # fmt: skip
 
 
@@ -100,7 +102,8 @@ def _shape(g: window.Geometry | None) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=16384)
-def _formats(x: Quant, weights: Range, rounding: Rounding, ultra: bool) -> tuple[int, ...]:
+def formats(x: Quant, weights: Range, rounding: Rounding, ultra: bool) -> tuple[int, ...]:
+    """What numbers of these formats need: bits, packing, products, one lane's rounding."""
     x_range = x.lo, x.hi
     bits = signed_bits(*weights), bits_for(*x_range)[0]
     packs = [mac.packing(weights, x_range, mac.wide_port(ultra), pe) for pe in range(1, mac.MAX_ROWS + 1)]

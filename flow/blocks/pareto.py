@@ -115,16 +115,6 @@ def collected(options: Iterable[Option]) -> Options:
     )
 
 
-def joined(a: Options, b: Options) -> Options:
-    """The options of both."""
-    kinds = tuple(sorted({*a.kinds, *b.kinds}))
-    place = {kind: i for i, kind in enumerate(kinds)}
-    kind = np.array([place[o.kinds[k]] for o in (a, b) for k in o.kind.tolist()], np.int64)
-    names = ("cycles", "resources", "inner", "second")
-    numbers, *columns = (np.concatenate([getattr(o, n) for o in (a, b)]) for n in ("numbers", *names))
-    return Options(numbers, kind, kinds, *columns)
-
-
 MOST_PIXELS = 16  # of a beat
 
 

@@ -16,12 +16,12 @@ from flow.blocks import mac, window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
 from flow.blocks.matvec import Layer, depth, lane_cost, weight_cost
-from flow.blocks.pareto import MOST_PIXELS, divisors
+from flow.blocks.pareto import MOST_PIXELS
 from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, beat, ctype
 from flow.board import Resources
 from flow.cost import laws
-from flow.design import Contents, Folding, Memory, Multiplier, Option, Port, Process, stage_cycles
+from flow.design import Contents, Folding, Memory, Port, Process
 from flow.fixed import IntArray, Quant, bits_for
 
 MOST_PRODUCTS = 1 << 14  # a cycle in one layer; the largest board has 12,288 DSPs
@@ -38,29 +38,6 @@ def choices(la: Layer) -> Iterator[tuple[int, int]]:
 def gives(la: Layer, f: Folding) -> int:
     """Output pixels a beat; 0 for foldings of the ordinary unit."""
     return f.pe // la.outputs if f.lanes > la.lanes_of else 0
-
-
-def options(la: Layer, multipliers: tuple[Multiplier, ...], ultra: bool) -> Iterator[Option]:
-    """Foldings that are faster than any of one pixel a beat."""
-    columns, g = la.inputs * la.kernel, la.geometry
-    slowest = la.vectors if g is None else max(la.vectors, g.height * g.width)
-    for pixels, out in choices(la):
-        for simd in divisors(columns):
-            groups, sf = la.vectors // out, columns // simd
-            if groups * sf >= slowest or la.outputs * simd * out > MOST_PRODUCTS:
-                continue
-            for mult in multipliers:
-                if mult == "packed" and not mac.packing(la.weights, la.x_range, mac.wide_port(ultra), la.outputs):
-                    continue
-                mode = "none" if g is None else "parallel"
-                f = Folding(la.outputs * out, simd, pixels * la.lanes_of, mode, mult)
-                deep = depth(la, la.outputs, simd, mult, ultra)
-                cycles, cost, inner = stage_cycles((groups * sf, deep)), unit_cost(la, f, ultra), 0
-                if g is not None:
-                    cycles = max(cycles, stage_cycles((window.iterations(g, f.lanes, mode), window.DEPTH[mode])))
-                    cost += window.cost(g, f.lanes, mode, la.x.bits)
-                    inner = out * columns * la.x.bits
-                yield Option(f, cycles, cost, inner)
 
 
 def unit_cost(la: Layer, f: Folding, ultra: bool) -> Resources:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flow.blocks import window
+from flow.blocks import foldings, window
 from flow.blocks.beats import Beats, every
 from flow.blocks.control import control
-from flow.blocks.pareto import Options, undominated
+from flow.blocks.pareto import Options
 from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import Rounder, beat, rounder
 from flow.board import Board, Resources
 from flow.cost import laws
-from flow.design import Folding, Option, Port, Process, stage_cycles
+from flow.design import Folding, Port, Process
 from flow.fixed import Quant, Requant
 from flow.ir.graph import Graph, Node, once
 from flow.ir.ops import Op, Pool
@@ -93,19 +93,10 @@ def unit_cost(la: Layer, pe: int, unroll: int, beat_bits: int) -> Resources:
 @lru_cache(maxsize=16384)
 def layer_options(la: Layer) -> Options:
     """Every undominated legal folding."""
-    found = []
-    g = la.geometry
-    for mode, pe, lanes, unrolls in window.channelwise(g, la.whole):
-        for unroll in unrolls:
-            f = Folding(pe, unroll, lanes, mode)
-            cycles, extra = stage_cycles((iterations(la, f), depth(la, f))), Resources()
-            if mode != "none":
-                cycles = max(cycles, stage_cycles((window.iterations(g, lanes, mode), window.DEPTH[mode])))
-                extra = window.cost(g, lanes, mode, la.x.bits)
-            beat_bits = pe * la.x.bits * (la.kernel if mode == "parallel" else 1)
-            inner = beat_bits if mode != "none" else 0
-            found.append(Option(f, cycles, unit_cost(la, pe, unroll, beat_bits) + extra, inner))
-    return undominated(found)
+    channels = la.geometry.channels
+    counts = 1, la.kernel, channels, 1, la.pixels, channels
+    formats = foldings.formats(la.x, (0, 1), la.rounder.summary, True)  # no weights
+    return foldings.enumerated("pool", foldings.packed_unit(la.geometry, counts, formats, la.whole, la.maximum))
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:

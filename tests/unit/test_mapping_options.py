@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
 from flow import blocks, board
-from flow.blocks import conv, depthwise, foldings, mac, matvec, pixels, window
-from flow.blocks.pareto import collected, divisors, undominated
+from flow.blocks import conv, depthwise, pool
+from flow.blocks.pareto import collected, undominated
 from flow.board import Resources
-from flow.design import Folding, Option, stage_cycles
+from flow.design import Folding, Option
 from flow.ir.graph import Graph
+from tests import foldings_by_hand as hand
 from tests import networks
 
 GRAPHS = [networks.sample(), networks.resnet8(), networks.lenet()]
@@ -64,60 +63,18 @@ def test_arrays_are_a_sequence_of_options() -> None:
     assert collected(options)[:1] == options[:1]
 
 
-def by_hand(la: matvec.Layer | depthwise.Layer, ultra: bool) -> list[Option]:
-    """Every legal folding of a layer, from what is built for one: a few words for a few hundred foldings."""
-    dense, g = isinstance(la, matvec.Layer), la.geometry
-    windowed = g is not None and not g.trivial
-    modes = ["serial"] + ["parallel"] * window.parallel_legal(g) if windowed else ["none"]
-    outputs = la.outputs if dense else g.channels
-    places = itertools.product(modes, divisors(outputs), divisors(la.lanes_of if dense else outputs))
-    found = []
-    for mode, pe, lanes in places:
-        if not dense and pe != lanes:
-            continue
-        beat = lanes * (la.kernel if mode == "parallel" else 1)
-        wide = divisors(beat if dense else la.kernel) if mode == "parallel" else [lanes if dense else 1]
-        for simd, mult, memory in itertools.product(wide, ("lut", "dsp", "packed"), ("lutram", "bram")):
-            f = Folding(pe, simd, lanes, mode, mult, memory)
-            o = _built(la, f, beat, ultra) if not dense or simd >= lanes else None
-            found += [o] if o else []
-    return found
-
-
-def _built(la: matvec.Layer | depthwise.Layer, f: Folding, beat: int, ultra: bool) -> Option | None:
-    bits = beat * la.x.bits
-    if isinstance(la, matvec.Layer):
-        if f.mult == "packed" and mac.packing(la.weights, la.x_range, mac.wide_port(ultra), f.pe) is None:
-            return None
-        folds = matvec.folds(la, f)
-        if f.memory == "bram" and la.groups * folds.nf * folds.sf <= 16:
-            return None
-        depth, iterations = matvec.depth(la, f.pe, f.simd, f.mult, ultra), folds.iterations
-        cost = matvec.unit_cost(la, f, beat, ultra)
-    else:
-        if f.mult == "packed":
-            return None
-        depth, iterations = depthwise.depth(la, f), depthwise.iterations(la, f)
-        cost = depthwise.unit_cost(la, f.pe, f.simd, bits, f.mult, f.memory, ultra)
-    cycles = stage_cycles((iterations, depth))
-    if f.window != "none":
-        g = la.geometry
-        assert g is not None
-        cost += window.cost(g, f.lanes, f.window, la.x.bits)
-        cycles = max(cycles, stage_cycles((window.iterations(g, f.lanes, f.window), window.DEPTH[f.window])))
-    return Option(f, cycles, cost, 0 if f.window == "none" else bits)
-
-
 @pytest.mark.parametrize("ultra", [True, False])
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_no_folding_is_missed(graph: Graph, ultra: bool) -> None:
     for node in graph.nodes:
-        for block in (conv, depthwise):
-            if block.serves(node.op):
-                la = block.layer(graph, node)
-                several = (
-                    depthwise.several(la, ultra)
-                    if block is depthwise
-                    else pixels.options(la, foldings.MULTIPLIERS, ultra)
-                )
-                assert list(block.layer_options(la, ultra)) == list(undominated([*by_hand(la, ultra), *several]))
+        if conv.serves(node.op):
+            dense = conv.layer(graph, node)
+            every = [*hand.by_hand(dense, ultra), *hand.pixel_foldings(dense, ultra)]
+            assert list(conv.layer_options(dense, ultra)) == list(undominated(every))
+        elif depthwise.serves(node.op):
+            each = depthwise.layer(graph, node)
+            every = [*hand.by_hand(each, ultra), *hand.several(each, ultra)]
+            assert list(depthwise.layer_options(each, ultra)) == list(undominated(every))
+        elif pool.serves(node.op):
+            whole = pool.layer(graph, node)
+            assert list(pool.layer_options(whole)) == list(undominated(hand.pooled(whole)))
