@@ -14,6 +14,7 @@ from flow.ir.graph import Graph, digest_of
 
 Multiplier = Literal["lut", "dsp", "packed"]
 Storage = Literal["lutram", "bram"]
+Buffer = Literal["auto", "uram"]
 
 
 class Folding(NamedTuple):
@@ -23,7 +24,7 @@ class Folding(NamedTuple):
     than there are: the channels of several pixels of a row, and ``pe`` those of several output pixels),
     ``window`` "none", "serial" (one kernel position a beat) or "parallel" (the whole window a beat), ``mult`` where
     multipliers go ("lut", "dsp" or "packed": two to four products a DSP), ``memory`` where weights go ("lutram" or
-    "bram").
+    "bram"), ``buffer`` where the window unit's rows go ("uram", or "auto": as the tool decides by size).
     """
 
     pe: int = 1
@@ -32,6 +33,7 @@ class Folding(NamedTuple):
     window: str = "none"
     mult: Multiplier = "lut"
     memory: Storage = "lutram"
+    buffer: Buffer = "auto"
 
     def json(self) -> dict[str, Any]:
         return self._asdict()

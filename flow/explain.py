@@ -41,8 +41,7 @@ MEANING = {
     "matvec": "products",
     "matvec_pixels": "products",
     "depthwise": "products",
-    "window_serial": "window",
-    "window_parallel": "window",
+    **{f"window_{mode}{buffer}": "window" for mode in ("serial", "parallel") for buffer in ("", "_uram")},
     "gearbox": "stream width",
     "fork": "stream width",
 }

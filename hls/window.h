@@ -18,16 +18,10 @@ namespace coexplore {
 // A phase per output row: emit the row's windows, and meanwhile store the input rows that the next output row needs. A
 // phase reads only rows stored in earlier phases, so storing and emitting never wait for one another. phases[oy]: beats
 // to store while row oy is emitted, and the iterations that takes; the last row is never used.
-template <class C, class P>
-void window_serial(hls::stream<typename C::Beat> &in, hls::stream<typename C::Beat> &out, const P phases[C::OH + 1][2]) {
+template <class C, class P, class Element>
+void serial_windows(hls::stream<typename C::Beat> &in, hls::stream<typename C::Beat> &out, const P phases[C::OH + 1][2],
+                    Element rows[C::ROWS * C::W * C::CF][C::LANES]) {
 #pragma HLS INLINE
-    typedef typename C::Beat::Element Element;
-    Element rows[C::ROWS * C::W * C::CF][C::LANES];
-#pragma HLS ARRAY_RESHAPE variable=rows complete dim=2
-#pragma HLS BIND_STORAGE variable=rows type=ram_2p
-    // Read and write addresses differ in row; flow/blocks/window.py keeps them at least four iterations apart (GAP).
-#pragma HLS DEPENDENCE variable=rows type=inter false
-
     int oy = -1, ox = 0, g = 0, ky = 0, kx = 0, cg = 0; // oy == -1: filling, nothing to emit yet
     int base = 0;                                       // row slot of kernel row 0 (may stand for padding)
     int write_at = 0;                                   // next address to store to
@@ -92,6 +86,34 @@ windows:
     }
 }
 
+// The rows in block RAM or LUTRAM, as the tool decides by size.
+template <class C, class P>
+void window_serial(hls::stream<typename C::Beat> &in, hls::stream<typename C::Beat> &out, const P phases[C::OH + 1][2]) {
+#pragma HLS INLINE
+    typename C::Beat::Element rows[C::ROWS * C::W * C::CF][C::LANES];
+#pragma HLS ARRAY_RESHAPE variable=rows complete dim=2
+#pragma HLS BIND_STORAGE variable=rows type=ram_2p
+    // Read and write addresses differ in row; flow/blocks/window.py keeps them at least four iterations apart (GAP).
+#pragma HLS DEPENDENCE variable=rows type=inter false
+    serial_windows<C>(in, out, phases, rows);
+}
+
+// The rows in UltraRAM.
+template <class C, class P>
+void window_serial_uram(hls::stream<typename C::Beat> &in, hls::stream<typename C::Beat> &out, const P phases[C::OH + 1][2]) {
+#pragma HLS INLINE
+    typename C::Beat::Element rows[C::ROWS * C::W * C::CF][C::LANES];
+#pragma HLS ARRAY_RESHAPE variable=rows complete dim=2
+#ifdef __VITIS_HLS__
+#pragma HLS BIND_STORAGE variable=rows type=ram_2p impl=uram
+#else
+#pragma HLS RESOURCE variable=rows core=RAM_2P_URAM
+#endif
+    // Read and write addresses differ in row; flow/blocks/window.py keeps them at least four iterations apart (GAP).
+#pragma HLS DEPENDENCE variable=rows type=inter false
+    serial_windows<C>(in, out, phases, rows);
+}
+
 // C: as above without GROUPS; PIXELS (of a row in a beat: 1, or several with all their channels), GIVES (windows given at
 // once), BEATS (positions a row: pixels / PIXELS), STEP (positions from one window, or group of GIVES, to the next of its
 // row), SHIFT (positions from a row's first to the one that completes its first group), DELAY = DH * BEATS * CF (beats in
@@ -100,15 +122,12 @@ windows:
 //
 // The map is one long row of positions; every window tap lies a fixed number of pixels back, and taps that fall
 // outside the map are masked. So padding costs no iterations but those that flush the end.
-template <class C> void window_parallel(hls::stream<typename C::Beat> &in, hls::stream<typename C::Window> &out) {
-    typedef typename C::Beat::Element Element;
+template <class C, class Element>
+void parallel_windows(hls::stream<typename C::Beat> &in, hls::stream<typename C::Window> &out,
+                      Element lines[C::DELAY][C::KH > 1 ? C::KH - 1 : 1][C::LANES]) {
+#pragma HLS INLINE
     const int WIDE = C::LANES / C::PIXELS; // elements of a pixel in a beat
-    Element lines[C::DELAY][C::KH > 1 ? C::KH - 1 : 1][C::LANES];
     Element taps[C::KH][C::TAPS + 1][C::LANES];
-#pragma HLS ARRAY_RESHAPE variable=lines complete dim=2
-#pragma HLS ARRAY_RESHAPE variable=lines complete dim=3
-#pragma HLS BIND_STORAGE variable=lines type=ram_2p
-#pragma HLS DEPENDENCE variable=lines type=inter false
 #pragma HLS ARRAY_PARTITION variable=taps complete dim=0
 
     int position = 0, cg = 0, line = 0;
@@ -199,6 +218,32 @@ slide:
             ++position;
         }
     }
+}
+
+// The lines in block RAM or LUTRAM, as the tool decides by size.
+template <class C> void window_parallel(hls::stream<typename C::Beat> &in, hls::stream<typename C::Window> &out) {
+#pragma HLS INLINE
+    typename C::Beat::Element lines[C::DELAY][C::KH > 1 ? C::KH - 1 : 1][C::LANES];
+#pragma HLS ARRAY_RESHAPE variable=lines complete dim=2
+#pragma HLS ARRAY_RESHAPE variable=lines complete dim=3
+#pragma HLS BIND_STORAGE variable=lines type=ram_2p
+#pragma HLS DEPENDENCE variable=lines type=inter false
+    parallel_windows<C>(in, out, lines);
+}
+
+// The lines in UltraRAM.
+template <class C> void window_parallel_uram(hls::stream<typename C::Beat> &in, hls::stream<typename C::Window> &out) {
+#pragma HLS INLINE
+    typename C::Beat::Element lines[C::DELAY][C::KH > 1 ? C::KH - 1 : 1][C::LANES];
+#pragma HLS ARRAY_RESHAPE variable=lines complete dim=2
+#pragma HLS ARRAY_RESHAPE variable=lines complete dim=3
+#ifdef __VITIS_HLS__
+#pragma HLS BIND_STORAGE variable=lines type=ram_2p impl=uram
+#else
+#pragma HLS RESOURCE variable=lines core=RAM_2P_URAM
+#endif
+#pragma HLS DEPENDENCE variable=lines type=inter false
+    parallel_windows<C>(in, out, lines);
 }
 
 } // namespace coexplore

@@ -175,7 +175,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         resources=unit_cost(la, f.pe, f.simd, inputs.width),
         memories=tuple(table(name, data) for name, data in tables),
     )
-    return [window.process(f"{node.id}_window", node.id, g, f.lanes, f.window, la.x, op.pad_value), unit]
+    return [window.process(f"{node.id}_window", node.id, g, f, la.x, op.pad_value), unit]
 
 
 def table(name: str, data: IntArray) -> Memory:

@@ -27,15 +27,16 @@ def serves(op: Op) -> bool:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer, ultra: bool) -> Options:
+def layer_options(la: Layer, ultra: bool, uram: bool = False) -> Options:
     """Every undominated legal folding."""
     counts = la.inputs, la.kernel, la.outputs, la.groups, la.vectors, la.lanes_of
     formats = foldings.formats(la.x, la.weights, la.rounding, ultra)
-    return foldings.enumerated("dense", foldings.packed_unit(la.geometry, counts, formats))
+    found = foldings.enumerated("dense", foldings.packed_unit(la.geometry, counts, formats))
+    return window.everywhere(found, la.geometry if uram else None, la.x.bits)
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:
-    return layer_options(layer(graph, node), board.ultrascale)
+    return layer_options(layer(graph, node), board.ultrascale, board.available.uram > 0)
 
 
 def arranged(op: Conv | Dense, mode: str, lanes: int) -> IntArray:
@@ -67,7 +68,7 @@ def outline(graph: Graph, node: Node, f: Folding, board: Board) -> tuple[Piece, 
     unit = unit_piece(la, out.bits, out.signed, f, board.ultrascale)
     if la.geometry is None:
         return (unit,)
-    return window.unit(la.geometry, f.lanes, f.window, la.x.bits, la.x.signed), unit
+    return window.unit(la.geometry, f, la.x.bits, la.x.signed), unit
 
 
 def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
@@ -83,7 +84,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
         unit = single(node.id, la, f, op, raised, r, out, board.ultrascale)
     if la.geometry is None:
         return [unit]
-    return [window.process(f"{node.id}_window", node.id, la.geometry, f.lanes, f.window, la.x, pad), unit]
+    return [window.process(f"{node.id}_window", node.id, la.geometry, f, la.x, pad), unit]
 
 
 def single(

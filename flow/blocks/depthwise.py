@@ -92,16 +92,17 @@ def unit_cost(
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer, ultra: bool) -> Options:
+def layer_options(la: Layer, ultra: bool, uram: bool = False) -> Options:
     """Every undominated legal folding."""
     channels = la.geometry.channels
     counts = 1, la.kernel, channels, 1, la.pixels, channels
     formats = foldings.formats(la.x, la.weights, la.rounding, ultra)
-    return foldings.enumerated("depthwise", foldings.packed_unit(la.geometry, counts, formats))
+    found = foldings.enumerated("depthwise", foldings.packed_unit(la.geometry, counts, formats))
+    return window.everywhere(found, la.geometry if uram else None, la.x.bits)
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:
-    return layer_options(layer(graph, node), board.ultrascale)
+    return layer_options(layer(graph, node), board.ultrascale, board.available.uram > 0)
 
 
 @lru_cache(maxsize=65536)
@@ -121,7 +122,7 @@ def outline(graph: Graph, node: Node, f: Folding, board: Board) -> tuple[Piece, 
     unit = unit_piece(la, out.bits, out.signed, f, board.ultrascale)
     if f.window == "none":
         return (unit,)
-    return window.unit(la.geometry, f.lanes, f.window, la.x.bits, la.x.signed), unit
+    return window.unit(la.geometry, f, la.x.bits, la.x.signed), unit
 
 
 def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
@@ -164,7 +165,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     )
     if f.window == "none":
         return [unit]
-    return [window.process(f"{node.id}_window", node.id, la.geometry, f.lanes, f.window, la.x, op.pad_value), unit]
+    return [window.process(f"{node.id}_window", node.id, la.geometry, f, la.x, op.pad_value), unit]
 
 
 def contents(la: Layer, op: Conv, f: Folding, raised: int, r: Rounder) -> tuple[Memory, ...]:

@@ -27,7 +27,7 @@ from flow.fixed import Quant, bits_for
 MODES = ("none", "parallel", "serial")
 MULTIPLIERS: tuple[Multiplier, ...] = ("dsp", "lut", "packed")
 MEMORIES: tuple[Storage, ...] = ("bram", "lutram")
-KINDS = tuple((mode, mult, memory) for mode in MODES for mult in MULTIPLIERS for memory in MEMORIES)  # sorted
+KINDS = tuple((mode, mult, memory, "auto") for mode in MODES for mult in MULTIPLIERS for memory in MEMORIES)  # sorted
 SHALLOW = 16  # weight memories of so few words are not tried in block RAM
 LAG = stage_cycles((0, 1)) - 1  # cycles of a stage beside its iterations and its pipeline
 

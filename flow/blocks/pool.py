@@ -91,16 +91,17 @@ def unit_cost(la: Layer, pe: int, unroll: int, beat_bits: int) -> Resources:
 
 
 @lru_cache(maxsize=16384)
-def layer_options(la: Layer) -> Options:
+def layer_options(la: Layer, uram: bool = False) -> Options:
     """Every undominated legal folding."""
     channels = la.geometry.channels
     counts = 1, la.kernel, channels, 1, la.pixels, channels
     formats = foldings.formats(la.x, (0, 1), la.rounder.summary, True)  # no weights
-    return foldings.enumerated("pool", foldings.packed_unit(la.geometry, counts, formats, la.whole, la.maximum))
+    found = foldings.enumerated("pool", foldings.packed_unit(la.geometry, counts, formats, la.whole, la.maximum))
+    return window.everywhere(found, la.geometry if uram else None, la.x.bits)
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:
-    return layer_options(layer(graph, node))
+    return layer_options(layer(graph, node), board.available.uram > 0)
 
 
 @lru_cache(maxsize=65536)
@@ -115,7 +116,7 @@ def pieces_of(la: Layer, f: Folding) -> tuple[Piece, ...]:
     moves = global_beats(n, outputs.beats) if la.whole else unit_beats(n, folds, sub)
     cost = unit_cost(la, f.pe, f.simd, inputs.width)
     unit = piece(n, depth(la, f), cost, (inputs,), (outputs,), moves)
-    return (unit,) if f.window == "none" else (window.unit(g, f.lanes, f.window, la.x.bits, la.x.signed), unit)
+    return (unit,) if f.window == "none" else (window.unit(g, f, la.x.bits, la.x.signed), unit)
 
 
 def outline(graph: Graph, node: Node, f: Folding, board: Board) -> tuple[Piece, ...]:
@@ -157,7 +158,7 @@ def lower(graph: Graph, node: Node, f: Folding, board: Board) -> list[Process]:
     )
     if f.window == "none":
         return [unit]
-    return [window.process(f"{node.id}_window", node.id, g, f.lanes, f.window, la.x, op.pad_value), unit]
+    return [window.process(f"{node.id}_window", node.id, g, f, la.x, op.pad_value), unit]
 
 
 def schedule(p: Process) -> tuple[list[Beats], list[Beats]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,17 +16,18 @@ import numpy as np
 
 from flow.blocks.beats import Beats, every, loops
 from flow.blocks.control import control
-from flow.blocks.pareto import MOST_PIXELS, divisors
+from flow.blocks.pareto import MOST_PIXELS, Options, divisors
 from flow.blocks.piece import Piece, piece
 from flow.blocks.requant import beat
 from flow.board import Resources
 from flow.cost import laws
-from flow.design import Memory, Port, Process
+from flow.design import Buffer, Folding, Memory, Port, Process
 from flow.fixed import IntArray, Quant, bits_for
 from flow.ir.ops import Pads, window_extent
 
 DEPTH = {"serial": 5, "parallel": 4}  # counters, address, read or shift, select, write
 HAZARD = 4  # least iterations between storing a word and reading it back
+WORTH = 4  # block RAMs (18 Kb) that one UltraRAM (288 Kb) must replace
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def iterations(g: Geometry, lanes: int, mode: str) -> int:
 
 
 @lru_cache(maxsize=65536)
-def cost(g: Geometry, lanes: int, mode: str, bits: int) -> Resources:
+def cost(g: Geometry, lanes: int, mode: str, bits: int, buffer: Buffer = "auto") -> Resources:
     """Row or line buffers, shift registers and control."""
     r, (kh, kw) = g.raster(lanes), g.kernel
     cf = r.channel_beats
@@ -211,11 +212,11 @@ def cost(g: Geometry, lanes: int, mode: str, bits: int) -> Resources:
         s = serial(g, lanes)
         table = phase_table(s)
         phases = laws.memory(len(table), 2 * int(table.max()).bit_length(), kind="lutram")
-        rows = laws.memory(s.rows * g.width * cf, lanes * bits, rom=False)
+        rows = laws.memory(s.rows * g.width * cf, lanes * bits, buffer, rom=False)
         return rows + phases + control(10) + laws.register(2 * lanes * bits)
     total = control(6) + laws.register(lanes * bits)
     if kh > 1:
-        total += laws.memory(g.dilation[0] * r.beats * cf, (kh - 1) * lanes * bits, rom=False)
+        total += laws.memory(g.dilation[0] * r.beats * cf, (kh - 1) * lanes * bits, buffer, rom=False)
     total += laws.register(kh * (taps(g, lanes) + 1) * lanes * bits)
     if not any(g.pads):
         return total
@@ -230,8 +231,35 @@ def taps(g: Geometry, lanes: int) -> int:
     return (r.pixels - 1 + g.pads[1] + r.shift * r.pixels) // r.pixels * r.channel_beats
 
 
-def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Quant, pad: int) -> Process:
+def everywhere(options: Options, g: Geometry | None, bits: int) -> Options:
+    """The undominated ones of these options and of the same with their rows in UltraRAM, where each of it frees
+    ``WORTH`` block RAMs; only these options where ``g`` is None.
+
+    Row buffers need no initial contents, so they can lie there; weights cannot.
+    """
+    if g is None:
+        return options
+    moved = []  # rows of options, and what they use instead
+    for mode in ("serial", "parallel") if g.kernel[0] > 1 else ("serial",):
+        kinds = [k for k, kind in enumerate(options.kinds) if kind[0] == mode]
+        of_mode = np.isin(options.kind, kinds)
+        for lanes in np.unique(options.numbers[of_mode, 2]).tolist():
+            have, uram = cost(g, lanes, mode, bits), cost(g, lanes, mode, bits, "uram")
+            if have.bram18 >= WORTH * uram.uram:
+                at = np.flatnonzero(of_mode & (options.numbers[:, 2] == lanes))
+                moved.append((at, options.resources[at] - have + uram))
+    if not moved:
+        return options
+    at, used = (np.concatenate(column) for column in zip(*moved, strict=True))
+    every = options.rows(np.concatenate([np.arange(len(options)), at]))
+    kind = np.concatenate([options.kind, options.kind[at] + len(options.kinds)])
+    named = options.kinds + tuple((*kind[:-1], "uram") for kind in options.kinds)
+    return replace(every, kind=kind, kinds=named, resources=np.concatenate([options.resources, used])).undominated
+
+
+def process(ident: str, node: str, g: Geometry, f: Folding, quant: Quant, pad: int) -> Process:
     """The unit as a dataflow process."""
+    lanes, mode = f.lanes, f.window
     r, (kh, kw), (oh, ow) = g.raster(lanes), g.kernel, g.out
     cf = r.channel_beats
     constants = {
@@ -266,22 +294,22 @@ def process(ident: str, node: str, g: Geometry, lanes: int, mode: str, quant: Qu
         id=ident,
         node=node,
         header="window.h",
-        function=f"window_{mode}",
+        function=f"window_{mode}" if f.buffer == "auto" else f"window_{mode}_uram",
         constants=(*constants.items(), ("ITERATIONS", n)),
         types=tuple(types),
         inputs=(Port(lanes, quant.bits, quant.signed, beats_in),),
         outputs=(out,),
         iterations=n,
         depth=DEPTH[mode],
-        resources=cost(g, lanes, mode, quant.bits),
+        resources=cost(g, lanes, mode, quant.bits, f.buffer),
         memories=memories,
     )
 
 
 @lru_cache(maxsize=65536)
-def unit(g: Geometry, lanes: int, mode: str, bits: int, signed: bool) -> Piece:
+def unit(g: Geometry, f: Folding, bits: int, signed: bool) -> Piece:
     """The unit as time and area see it."""
-    p = process("", "", g, lanes, mode, Quant(bits, signed, 1.0), 0)
+    p = process("", "", g, f, Quant(bits, signed, 1.0), 0)
     return piece(p.iterations, p.depth, p.resources, p.inputs, p.outputs, SCHEDULES[p.function](p))
 
 
@@ -309,4 +337,5 @@ def schedule_parallel(p: Process) -> tuple[list[Beats], list[Beats]]:
     return [every(c["H"] * c["BEATS"] * cf)], [Beats((writes,))]
 
 
-SCHEDULES = {"window_serial": schedule_serial, "window_parallel": schedule_parallel}
+SCHEDULES = {f"window_serial{buffer}": schedule_serial for buffer in ("", "_uram")}
+SCHEDULES |= {f"window_parallel{buffer}": schedule_parallel for buffer in ("", "_uram")}
