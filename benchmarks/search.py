@@ -1,7 +1,10 @@
 """Strategies and modes of co-search against the true joint fronts of NAS-Bench-201 on a board.
 
 flow bench search [--table PATH] [--data cifar10 cifar100 imagenet16] [--boards zcu102 pynq-z2] [--seeds 10]
-                  [--budgets 100 300 1000 3000] [--only front|check|strategies|modes|targets] [--workers 2]
+                  [--budgets 100 300 1000 3000] [--workers 2]
+                  [--only front|check|targets|strategies|repaired|modes|cross]
+flow bench search full --workers 2 --out FILE.md    the whole, as a page; FILE.journal keeps what is done, and an
+                                                    interrupted run goes on
 
 ``--table``: the .npz of trained accuracies (``$COEXPLORE_DATA/nas/nb201_acc_hw.npz`` without), or a .csv of one's own
 as ``benchmarks/own_table.py`` makes it. Optuna and pymoo take part where they are installed:
@@ -15,6 +18,7 @@ import importlib.util
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,87 +30,128 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from flow import board as boards
-from flow import estimate, layout, search, timing
-from flow.board import Resources
-from flow.mapping.solve import realise
-from flow.space import Options, load
-from flow.space.nas_bench_201 import EDGES, NasBench201
-from flow.space.network import random_graph
-from flow.tabular import accuracies, family, optimum
-from flow.tabular.arms import HELD, Arm, Truth, compare
+from flow import search
+from flow.files import write_atomic
+from flow.tabular import accuracies
+from flow.tabular.arms import HELD, Arm, Truth
+from flow.tabular.campaign import Journal, Outcome, compare, solved
+from flow.tabular.designs import check_rows, target_rows
 from flow.tabular.problem import Problem
 
 Rows = list[dict[str, Any]]
-SLOW = {"bayes": 300, "differentiable": 300}  # evaluations that a strategy is run for; all budgets without
+EVERY = 10**9
+SLOW = {"bayes": 300, "differentiable": 1000}  # evaluations that a strategy is run for; all budgets without
 FOREIGN = (
     ("optuna", Arm("optuna_samplers", options={"sampler": "nsga2"}, most=300)),
     ("optuna", Arm("optuna_samplers", options={"sampler": "tpe", "multivariate": True}, most=300)),
     ("pymoo", Arm("pymoo_nsga2")),
 )
 DEFAULT = "nsga2"  # the strategy that modes are compared with
-CHECKED = 12  # designs of the check
-THREE, ONE, NONE, SKIP = "nor_conv_3x3", "nor_conv_1x1", "none", "skip_connect"
-MANUAL = {  # networks that people draw
-    "residual": (THREE, NONE, THREE, SKIP, NONE, SKIP),
-    "residual, 1x1": (ONE, NONE, ONE, SKIP, NONE, SKIP),
-    "plain": (THREE, NONE, THREE, NONE, NONE, THREE),
-}
+REPAIRED, CROSS = 1000, 300  # evaluations of every strategy on repaired pairs, and in every mode
+CROSSED = ("repaired", "nested", "hw-aware", "hw-only", "sequential", "nas")
+PARTS = ("front", "check", "targets", "strategies", "repaired", "modes", "cross")
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
     p = argparse.ArgumentParser(prog="flow bench search")
+    p.add_argument("what", nargs="?", choices=["full"], help="everything, written as a page")
+    p.add_argument("--out", type=Path, help="the page, with full")
     p.add_argument("--table", type=Path)
     p.add_argument("--data", nargs="+", default=list(accuracies.DATA), choices=list(accuracies.DATA))
     p.add_argument("--boards", nargs="+", default=["zcu102", "pynq-z2"])
     p.add_argument("--seeds", type=int, default=10)
     p.add_argument("--budgets", type=int, nargs="+", default=[100, 300, 1000, 3000])
-    p.add_argument("--only", nargs="+", default=["front", "check", "strategies", "modes", "targets"])
+    p.add_argument("--only", nargs="+", default=PARTS, choices=PARTS)
     p.add_argument("--workers", type=int, default=2)
-    return p.parse_args(words)
+    found = p.parse_args(words)
+    if (found.what == "full") != (found.out is not None):
+        p.error("full and --out FILE.md go together")
+    return found
 
 
 def tables(words: list[str]) -> Iterator[tuple[str, Rows]]:
     a = arguments(words)
     path = a.table or accuracies.default_path()
     data = a.data if path.suffix == ".npz" else [path.stem]
-    started = time.perf_counter()
-    for name in a.boards:
+    journal = Journal(a.out.with_suffix(".journal") if a.out else None)
+    started, page = time.perf_counter(), [PAGE.format(command=command(a), seeds=a.seeds)]
+    for board in a.boards:
         for d in data:
-            yield from problem_tables(a, path, name, d)
-    yield "whole benchmark", [{"seconds": round(time.perf_counter() - started), "workers": a.workers}]
+            truth, spent = solve(path, board, d, a.workers)
+            page.append(f"## {truth.problem.name}\n")
+            for title, rows in problem_tables(a, truth, spent, journal):
+                yield f"{title}, {truth.problem.name}", rows
+                page.append(markdown(title, rows))
+            if a.out:
+                write_atomic(a.out, "\n".join(page).encode())
+    seconds = {"seconds": round(time.perf_counter() - started), "workers": a.workers}
+    searches = [o.seconds for o in journal.known.values()]
+    whole = [{**seconds, "searches": len(searches), "CPU s of searches": round(sum(searches))}]
+    yield "whole benchmark", whole
+    if a.out:
+        write_atomic(a.out, "\n".join([*page, markdown("whole benchmark", whole)]).encode())
 
 
-def problem_tables(a: argparse.Namespace, path: Path, board: str, data: str) -> Iterator[tuple[str, Rows]]:
-    where = f"{data} on {board}"
+PAGE = """# Co-search measured: the whole benchmark
+
+Made by `{command}`; what is measured, and what came out of it, is in [benchmarks-search.md](benchmarks-search.md).
+Hypervolume ratios to the true joint front after so many evaluations: medians and quartiles of {seeds} seeds. p is
+Mann-Whitney's, one-sided, at the largest budget that both have.
+"""
+
+
+def command(a: argparse.Namespace) -> str:
+    return f"flow bench search full --workers {a.workers} --out {a.out}"
+
+
+def markdown(title: str, rows: Rows) -> str:
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines += ["| " + " | ".join(str(r.get(c, "")) for c in columns) + " |" for r in rows]
+    return f"**{title}**\n\n" + "\n".join(lines) + "\n"
+
+
+def solve(path: Path, board: str, data: str, workers: int) -> tuple[Truth, float]:
+    """The problem with its true front, and the seconds that took."""
     began = time.perf_counter()
     problem = Problem(accuracies.load(path, data), boards.load(board))
-    truth = Truth(problem, optimum.solve(problem, a.workers))
-    spent = time.perf_counter() - began
+    return Truth(problem, solved(problem, workers)), time.perf_counter() - began
+
+
+def problem_tables(a: argparse.Namespace, truth: Truth, spent: float, journal: Journal) -> Iterator[tuple[str, Rows]]:
     if "front" in a.only:
-        yield f"true joint front, {where}", front_rows(truth, spent)
+        yield "true joint front", front_rows(truth, spent)
     if "check" in a.only:
-        yield f"costs against the estimate of whole designs, {where}", check_rows(truth)
+        yield "costs against the estimate of whole designs", check_rows(truth)
     if "targets" in a.only:
-        yield f"latency targets, {where}", target_rows(truth)
-    if "strategies" in a.only:
-        arms = strategies()
-        labels = [s.label for s in arms]
-        against = {"p, above random": (labels.index("random"), True)}
-        yield f"hypervolume ratio, joint search, {where}", arm_rows(truth, arms, labels, against, a)
+        yield "latency targets", target_rows(truth)
+    for part, title, mode, most in (
+        ("strategies", "joint search, hardware in the genotype", "joint", EVERY),
+        ("repaired", "the same, pairs repaired to fit", "repaired", REPAIRED),
+    ):
+        if part in a.only:
+            every = [replace(s, mode=mode, most=min(s.most, most)) for s in strategies()]
+            arms = [s for s in every if s.most >= min(a.budgets)]
+            labels = [s.label for s in arms]
+            against = {"p, above random": (labels.index("random"), True)}
+            yield f"hypervolume ratio, {title}", arm_rows(truth, arms, labels, against, a, journal)
     if "modes" in a.only:
         arms, labels = modes()
-        against = {"p, below nested": (0, False), "p, below joint": (2, False)}
-        yield f"hypervolume ratio, modes with {DEFAULT}, {where}", arm_rows(truth, arms, labels, against, a)
+        last = labels.index("sequential, 1 network")
+        against = {"p, below nested": (0, False), "p, below repaired": (2, False), "p, above sequential": (last, True)}
+        yield f"hypervolume ratio, modes with {DEFAULT}", arm_rows(truth, arms, labels, against, a, journal)
+    if "cross" in a.only:
+        yield f"hypervolume ratio, every strategy in every mode at {CROSS}", cross_rows(truth, a, journal)
 
 
 def strategies() -> list[Arm]:
-    own = [Arm(n, most=SLOW.get(n, 10**9)) for n in search.names()]
+    own = [Arm(n, most=SLOW.get(n, EVERY)) for n in search.names()]
     return own + [arm for module, arm in FOREIGN if importlib.util.find_spec(module)]
 
 
 def modes() -> tuple[list[Arm], list[str]]:
-    arms = [Arm(DEFAULT, "nested"), Arm("random", "nested"), Arm(DEFAULT)]
-    labels = ["joint, nested", "joint, nested, random", "joint, in the genotype"]
+    arms = [Arm(DEFAULT, "nested"), Arm("random", "nested"), Arm(DEFAULT, "repaired"), Arm(DEFAULT)]
+    labels = ["joint, nested", "joint, nested, random", "joint, repaired", "joint, in the genotype"]
     for i, place in enumerate(HELD):
         arms.append(Arm(DEFAULT, "hw-aware", held=i))
         labels.append(f"hardware fixed ({place:.0%} of the true front)")
@@ -117,32 +162,53 @@ def modes() -> tuple[list[Arm], list[str]]:
     return arms, [*labels, "sequential, 1 network", "sequential, 8 networks", "NAS alone"]
 
 
+def cross_rows(truth: Truth, a: argparse.Namespace, journal: Journal) -> Rows:
+    """A row a strategy, a column a mode; nothing above ``CROSS`` evaluations, but for what other tables have anyway."""
+    budget = max([b for b in a.budgets if b <= CROSS], default=min(a.budgets))
+    own = [s for s in strategies() if s.most > CROSS]
+    arms = [replace(s, mode=m, most=budget) for s in own for m in CROSSED]
+    outcomes = compare(truth, arms, a.seeds, (budget,), a.workers, journal)
+    rows = []
+    for i, s in enumerate(own):
+        mine = outcomes[i * len(CROSSED) : (i + 1) * len(CROSSED)]
+        columns = {
+            m: spread(np.array([o.scores[-1][0] for o in found])) for m, found in zip(CROSSED, mine, strict=True)
+        }
+        rows.append({"search": s.label, **columns})
+    return rows
+
+
 def arm_rows(
     truth: Truth,
     arms: Sequence[Arm],
     labels: Sequence[str],
     against: dict[str, tuple[int, bool]],
     a: argparse.Namespace,
+    journal: Journal,
 ) -> Rows:
     """A row an arm: median and interquartile range at each budget; p of Mann-Whitney's test at the largest.
 
     ``against``: column -> the arm to compare with, and whether this one (True) or that one is claimed to be better.
     """
     budgets = tuple(sorted(a.budgets))
-    outcomes = compare(truth, arms, a.seeds, budgets, a.workers)
+    outcomes = compare(truth, arms, a.seeds, budgets, a.workers, journal)
     ratios = [np.array([[r for r, _ in o.scores] for o in mine]) for mine in outcomes]
     rows = []
-    for i, (arm, label, mine) in enumerate(zip(arms, labels, outcomes, strict=True)):
+    for i, (arm, label) in enumerate(zip(arms, labels, strict=True)):
         row: dict[str, Any] = {"search": label}
         for k, budget in enumerate(budgets):
             row[str(budget)] = spread(ratios[i][:, k]) if budget <= arm.most else "-"
-        row["IGD+"] = round(float(np.median([o.scores[-1][1] for o in mine])), 3)
+        row["IGD+"] = round(float(np.median([o.scores[-1][1] for o in outcomes[i]])), 3)
         for column, (other, above) in against.items():
             pair = (ratios[i], ratios[other]) if above else (ratios[other], ratios[i])
             row[column] = better(*pair) if other != i else ""
-        row["CPU s a run"] = round(float(np.mean([o.seconds for o in mine])), 1)
+        row["CPU s a run"] = mean_seconds(outcomes[i])
         rows.append(row)
     return rows
+
+
+def mean_seconds(mine: Sequence[Outcome]) -> float:
+    return round(float(np.mean([o.seconds for o in mine])), 1)
 
 
 def spread(values: np.ndarray) -> str:
@@ -166,74 +232,3 @@ def front_rows(truth: Truth, seconds: float) -> Rows:
         "seconds": round(seconds, 1),
     }  # fmt: skip
     return [summary]
-
-
-def check_rows(truth: Truth) -> Rows:
-    """Designs of the true front and of random networks, realised and estimated as any design is."""
-    problem = truth.problem
-    rng = np.random.default_rng(0)
-    fitting = np.flatnonzero(np.isfinite(truth.late[:, 1]))
-    some = [*rng.choice(truth.front, CHECKED // 2), *rng.choice(fitting, CHECKED // 2)]
-    errors = np.array([errors_of(truth, int(n)) for n in some])
-    names = ("latency", "interval", "lut", "ff", "dsp", "bram18")
-    reals = [whole(truth, int(n), truth.optimum.hardware[problem.body_of[int(n)]])[1].tuple for n in some]
-    over = int((np.array(reals) > np.array(problem.board.available.tuple)).any(axis=1).sum())
-    row: dict[str, Any] = {"designs": len(some), "family": problem.board.name}
-    for k, name in enumerate(names):
-        row[f"{name} mean error"] = f"{np.abs(errors[:, k]).mean():.1%}"
-    return [{**row, "over the board": over}]
-
-
-def whole(truth: Truth, network: int, hardware: Sequence[int]) -> tuple[timing.Timing, Resources, float]:
-    """Schedule, resources and mJ an image of a pair as one design."""
-    problem = truth.problem
-    chosen = {s: family.choices(s)[int(j)] for s, j in enumerate(hardware)}
-    space = load("nas-bench-201", Options(weight_bits=(8,), activation_bits=(8,)))
-    assert isinstance(space, NasBench201)
-    ops = problem.accuracies.cell(network)
-    genotype = space.genotype({f"{j}<-{i}": op for (j, i), op in zip(EDGES, ops, strict=True)})
-    graph = random_graph(space.network(genotype, problem.accuracies.shape, problem.accuracies.classes))
-    net = realise(graph, problem.board, {n.id: family.folding(graph, n, chosen) for n in graph.nodes}, 10**9)
-    times, used, clock = timing.analyse(net), estimate.resources(net), problem.board.clock_mhz
-    watts = estimate.power(layout.of(net), used, times.interval_cycles, problem.board, clock)
-    return times, used, watts.energy_mj(times.interval_cycles / (clock * 1e6))[1]
-
-
-def errors_of(truth: Truth, network: int) -> list[float]:
-    """Relative errors of the table's latency, interval, LUT, FF, DSP and BRAM for a network's best accelerator."""
-    problem = truth.problem
-    body = int(problem.body_of[network])
-    j0, j1, j2 = (int(j) for j in truth.optimum.hardware[body])
-    times, used, _ = whole(truth, network, (j0, j1, j2))
-    point = problem.point(problem.bodies[body], (j0, j1, j2))
-    said = [point.latency, point.interval, *point.used[:4]]
-    real = [times.latency_cycles, times.interval_cycles, *used.tuple[:4]]
-    return [float(s) / max(1, r) - 1 for s, r in zip(said, real, strict=True)]
-
-
-def target_rows(truth: Truth) -> Rows:
-    """Five latency targets, evenly spaced in logarithm over the true front: the network that few epochs call the best
-    among those that keep it, its accuracy after many, and its energy."""
-    problem = truth.problem
-    low, high = truth.late[truth.front, 1].min(), truth.late[truth.front, 1].max()
-    own = np.where(problem.body_of >= 0, truth.late[:, 1], np.inf)
-    held = problem.hardware(truth.held(1))
-    on_held = [problem.worth(b, held) for b in range(len(problem.bodies))]
-    given = np.array([latency if excess == 0 else np.inf for latency, excess in on_held])
-    given = np.where(problem.body_of >= 0, given[problem.body_of], np.inf)
-    known = [problem.accuracies.number(c) for c in MANUAL.values() if set(c) <= set(problem.accuracies.ops)]
-    manual = np.full(len(own), np.inf)
-    manual[known] = own[known]
-    rows = []
-    for target in np.linspace(low, high, 7)[1:-1]:
-        row: dict[str, Any] = {"target ms": f"{10**target:.4g}"}
-        for name, latency in (("joint", own), ("platform-aware", given), ("manual", manual)):
-            keeps = np.flatnonzero(latency <= target)
-            row[f"{name} accuracy"] = row[f"{name} mJ"] = "-"
-            if len(keeps):
-                best = int(keeps[np.argmax(problem.accuracies.early[keeps])])
-                hardware = held if name == "platform-aware" else truth.optimum.hardware[problem.body_of[best]]
-                row[f"{name} accuracy"] = f"{problem.accuracies.late[best]:.2%}"
-                row[f"{name} mJ"] = f"{whole(truth, best, hardware)[2]:.3g}"
-        rows.append(row)
-    return rows

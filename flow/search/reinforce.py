@@ -22,6 +22,8 @@ from flow.search.numbered import History
 from flow.search.policy import CONTROLLERS, Adam, make
 from flow.search.rewards import Reward, Running
 
+AGAIN = 8  # draws at a time where the first was known
+
 
 @dataclass(frozen=True, eq=False)
 class State:
@@ -61,6 +63,7 @@ class Controller(Learned[State]):
         super().__init__(space, seed, objectives, batch)
         self.coded = encoded(space, "reinforce and ppo")
         self.training, self.reward = training, reward
+        self._again: Indices = np.zeros((0, 0), np.int64)
         self.policy = make(training.controller, self.coded.genes(), training.hidden)
 
     def start(self) -> State:
@@ -78,14 +81,15 @@ class Controller(Learned[State]):
 
     def draw(self, state: State, history: History, rng: np.random.Generator, attempt: int) -> Genotype:
         theta, shape = state.adam.theta, (len(self.coded.genes()), 2)
-        lots = rng.random(shape)
-        if attempt:
-            chosen = self.policy.draw(theta, lots[None], max(self.training.uniform, attempt / self.retries))[0]
-        else:
+        if attempt == 0:
             chosen = self.together(history, lambda rngs: self.policy.draw(
                 theta, np.array([r.random(shape) for r in rngs]), self.training.uniform
             ))  # fmt: skip
-        return self.coded.decode(chosen.tolist())
+            return self.coded.decode(chosen.tolist())
+        if attempt % AGAIN == 1:
+            stray = max(self.training.uniform, attempt / self.retries)
+            self._again = self.policy.draw(theta, rng.random((AGAIN, *shape)), stray)
+        return self.coded.decode(self._again[(attempt - 1) % AGAIN].tolist())
 
 
 def create(

@@ -6,19 +6,17 @@ accuracies of full training against the true front: every network on its best ac
 
 from __future__ import annotations
 
-import multiprocessing
-import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flow.search import Trial, modes, pareto
+from flow.search import Space, Trial, modes, pareto
 from flow.search.loop import drive
+from flow.search.repair import Repaired
 from flow.tabular import optimum
 from flow.tabular.optimum import Optimum
 from flow.tabular.problem import Genotype, Problem
@@ -34,7 +32,7 @@ class Arm:
     them."""
 
     strategy: str
-    mode: str = "joint"
+    mode: str = "joint"  # of flow.search.modes, or repaired: joint on pairs that are made to fit the board
     options: dict[str, Any] = field(default_factory=dict)
     held: int = 1
     keep: int = 1
@@ -126,9 +124,11 @@ class Truth:
 def run(truth: Truth, arm: Arm, seed: int, count: int, known: Sequence[Trial] = ()) -> list[Trial]:
     """``count`` evaluations; ``known``: those of an interrupted run."""
     options = {"first": max(1, count // 2), "keep": arm.keep} if arm.mode == "sequential" else {}
-    strategy = modes.strategy(
-        arm.mode, arm.strategy, truth.problem.space, seed, 2, held=truth.held(arm.held), **options, **arm.options
-    )
+    space: Space = truth.problem.space
+    mode = arm.mode
+    if mode == "repaired":
+        space, mode = Repaired(space, truth.problem.repaired), "joint"
+    strategy = modes.strategy(mode, arm.strategy, space, seed, 2, held=truth.held(arm.held), **options, **arm.options)
     evaluate = truth.nested if arm.mode == "nested" else truth.problem.trial
     return drive(strategy, evaluate, count, known)
 
@@ -137,41 +137,11 @@ def scores(truth: Truth, arm: Arm, seed: int, budgets: Sequence[int]) -> list[tu
     """(hypervolume ratio, IGD+) after each of the budgets, ascending."""
     wanted = [b for b in budgets if b <= arm.most]
     if arm.by_budget:
-        runs = [run(truth, arm, seed, b) for b in wanted]
+        # The first half of each is the beginning of one and the same search.
+        early = run(truth, replace(arm, mode="nas"), seed, max(1, max(wanted, default=0) // 2))
+        runs = [run(truth, arm, seed, b, early[: max(1, b // 2)]) for b in wanted]
     else:
         whole = run(truth, arm, seed, max(wanted)) if wanted else []
         runs = [whole[:b] for b in wanted]
     found = [truth.handed_over(arm, trials) for trials in runs]
     return [(truth.ratio(p), truth.distance(p)) for p in found]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One search: (hypervolume ratio, IGD+) at each budget up to the arm's most, and the processor's seconds."""
-
-    scores: list[tuple[float, float]]
-    seconds: float
-
-
-def compare(
-    truth: Truth, arms: Sequence[Arm], seeds: int, budgets: Sequence[int], workers: int = 1
-) -> list[list[Outcome]]:
-    """Outcomes by arm and seed, the same on any number of workers."""
-    global _truth
-    _truth = truth
-    tasks = [(arm, seed, tuple(budgets)) for arm in arms for seed in range(seeds)]
-    if workers > 1:
-        # Linux: a fork shares the tables, which are too large to send.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
-            found = list(pool.map(_outcome, tasks))
-    else:
-        found = [_outcome(t) for t in tasks]
-    return [found[i * seeds : (i + 1) * seeds] for i in range(len(arms))]
-
-
-_truth: Truth  # of the comparison under way, for forked processes
-
-
-def _outcome(task: tuple[Arm, int, tuple[int, ...]]) -> Outcome:
-    began = time.process_time()
-    return Outcome(scores(_truth, *task), time.process_time() - began)

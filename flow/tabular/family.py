@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+
 from flow.design import Folding, Multiplier, Storage
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Add, Conv, Dense, Pool
@@ -53,6 +55,24 @@ def choices(stage: int) -> tuple[Choice, ...]:
 def first(stage: int, choice: Choice) -> Choice:
     """The first choice with the same lanes and unrolling."""
     return next(c for c in choices(stage) if (c.lanes, c.unroll) == (choice.lanes, choice.unroll))
+
+
+@cache
+def steps(stage: int) -> tuple[tuple[tuple[bool, int], ...], ...]:
+    """For each choice those one gene away that may need less, and whether they are slower: fewer lanes or less
+    unrolling by one place, another kind of multiplier or of memory."""
+    counts = len(lanes(stage)), len(UNROLLS), len(MULTS), len(MEMORIES)
+    found = []
+    for genes in itertools.product(*(range(n) for n in counts)):
+        own = []
+        for at, n in enumerate(counts):
+            others = [genes[at] - 1] if at < 2 else [v for v in range(n) if v != genes[at]]
+            for v in others:
+                if v >= 0:
+                    step = (*genes[:at], v, *genes[at + 1 :])
+                    own.append((at < 2, int(np.ravel_multi_index(step, counts))))
+        found.append(tuple(own))
+    return tuple(found)
 
 
 def stage_of(channels: int) -> int:

@@ -21,6 +21,7 @@ from flow.tabular.costs import Costs, measure
 
 Ints = NDArray[np.int64]
 Genotype = tuple[int, ...]  # an operation of each edge, then lanes, unroll, mult and memory of each stage
+Hardware = tuple[int, int, int]  # choice of each stage
 OBJECTIVES = ("accuracy", "latency_ms")
 HARDWARE = len(family.UNROLLS), len(family.MULTS), len(family.MEMORIES)
 
@@ -121,6 +122,7 @@ class Problem:
 
     def __init__(self, accuracies: Accuracies, board: Board, share: float = 0.8) -> None:
         self.accuracies, self.board = accuracies, board
+        self.name = f"{accuracies.name} on {board.name}"
         self.space = JointSpace(len(accuracies.ops))
         self.costs: Costs = measure(board, accuracies.shape, accuracies.classes)
         self.budget = np.array(estimate.share(board, share).tuple, np.int64)
@@ -153,7 +155,7 @@ class Problem:
             number = number * self.space.counts[0] + gene
         return number
 
-    def hardware(self, genotype: Genotype) -> tuple[int, int, int]:
+    def hardware(self, genotype: Genotype) -> Hardware:
         """Choice of each stage."""
         unrolls, mults, memories = HARDWARE
         found = []
@@ -175,17 +177,22 @@ class Problem:
 
     # ------------------------------------------------------------ worth
 
-    def point(self, body: Body, hardware: tuple[int, int, int]) -> Point:
+    def point(self, body: Body, hardware: Hardware) -> Point:
         """Cost of a body on one accelerator."""
         j, c = hardware, self.costs
-        used = c.stem[j[0]] + c.head[j[2]] + sum(body.used[s][j[s]] for s in range(3))
         worst = max(int(c.stem_cycles[j[0]]), int(c.head_cycles[j[2]]), *(int(body.cycles[s][j[s]]) for s in range(3)))
         for s in (1, 2):
-            used = used + c.reduction[s][j[s - 1], j[s]]
             worst = max(worst, int(c.reduction_cycles[s][j[s - 1], j[s]]))
-        return Point(latency(body.cell, self.parts(hardware), self.pixels), worst, used)
+        return Point(latency(body.cell, self.parts(hardware), self.pixels), worst, self.used(body, hardware))
 
-    def parts(self, j: tuple[int, int, int]) -> Parts:
+    def used(self, body: Body, hardware: Hardware) -> Ints:
+        """(5,) resources."""
+        (a, b, c), costs = hardware, self.costs
+        stages = body.used[0][a] + body.used[1][b] + body.used[2][c]
+        ends = costs.stem[a] + costs.head[c] + costs.reduction[1][a, b] + costs.reduction[2][b, c]
+        return np.asarray(stages + ends)
+
+    def parts(self, j: Hardware) -> Parts:
         """What :func:`latency` needs, for one accelerator."""
         stem, stages, reductions, head = self._lags
         return (
@@ -213,15 +220,54 @@ class Problem:
     def milliseconds(self, cycles: float) -> float:
         return cycles / (self.board.clock_mhz * 1e3)
 
+    def repaired(self, genotype: Genotype) -> Genotype:
+        """The genotype with its hardware changed step by step until it fits the board, as far as it can be.
+
+        A step is one gene of one stage: fewer lanes or less unrolling by one place, another kind of multiplier or of
+        memory. Of those that lessen the excess, kinds come first, as they cost no time; among equals the one that
+        lessens it most.
+        """
+        number, hardware = int(self.body_of[self.network(genotype)]), self.hardware(genotype)
+        if number < 0 or self.over(number, hardware) == 0:
+            return genotype
+        while True:
+            steps = [(False, hardware), *self._steps(hardware)]
+            excess = self._excesses(self.bodies[number], [h for _, h in steps])
+            better = [k for k in range(1, len(steps)) if excess[k] < excess[0]]
+            if not better:
+                break
+            hardware = steps[min(better, key=lambda k: (steps[k][0], excess[k]))][1]
+        return self.genotype(self.network(genotype), hardware)
+
+    def _steps(self, hardware: Hardware) -> list[tuple[bool, Hardware]]:
+        """Accelerators a step away, and whether they are slower."""
+        a, b, c = hardware
+        return [
+            *((slower, (j, b, c)) for slower, j in family.steps(0)[a]),
+            *((slower, (a, j, c)) for slower, j in family.steps(1)[b]),
+            *((slower, (a, b, j)) for slower, j in family.steps(2)[c]),
+        ]
+
+    def _excesses(self, body: Body, found: Sequence[Hardware]) -> list[float]:
+        a, b, c = np.array(found).T
+        costs = self.costs
+        used = costs.stem[a] + costs.head[c] + body.used[0][a] + body.used[1][b] + body.used[2][c]
+        used = used + costs.reduction[1][a, b] + costs.reduction[2][b, c]
+        return list(np.maximum(used / self.limit - 1, 0).sum(axis=1).tolist())
+
     def excess(self, used: Ints) -> float:
         """Sum of relative excesses over the budget; 0 where all fits."""
         return float(np.maximum(used / self.limit - 1, 0).sum())
 
-    @lru_cache(maxsize=200_000)  # noqa: B019 - lives as long as the problem
-    def worth(self, body: int, hardware: tuple[int, int, int]) -> tuple[float, float]:
-        """Log10 of the latency in ms, and the excess."""
-        p = self.point(self.bodies[body], hardware)
-        return math.log10(self.milliseconds(p.latency)), self.excess(p.used)
+    @lru_cache(maxsize=400_000)  # noqa: B019 - lives as long as the problem
+    def over(self, body: int, hardware: Hardware) -> float:
+        """The excess of a body on an accelerator."""
+        return self.excess(self.used(self.bodies[body], hardware))
+
+    @lru_cache(maxsize=400_000)  # noqa: B019 - lives as long as the problem
+    def log_ms(self, body: int, hardware: Hardware) -> float:
+        """Log10 of the latency in ms."""
+        return math.log10(self.milliseconds(latency(self.bodies[body].cell, self.parts(hardware), self.pixels)))
 
     def trial(self, number: int, genotype: Genotype) -> Trial:
         """Accuracy after few epochs, negated, and log10 of the latency in ms."""
@@ -229,5 +275,5 @@ class Problem:
         early = float(self.accuracies.early[network])
         if self.body_of[network] < 0:
             return Trial(number, genotype, (-early, math.inf), math.inf)
-        latency, excess = self.worth(int(self.body_of[network]), self.hardware(genotype))
-        return Trial(number, genotype, (-early, latency), excess)
+        body, hardware = int(self.body_of[network]), self.hardware(genotype)
+        return Trial(number, genotype, (-early, self.log_ms(body, hardware)), self.over(body, hardware))

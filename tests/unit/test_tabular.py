@@ -9,11 +9,14 @@ import pytest
 from flow import bench, board, estimate, timing
 from flow.mapping.solve import realise
 from flow.search import modes, names
+from flow.search.loop import drive
+from flow.search.repair import Repaired
 from flow.space import Options, load
 from flow.space.nas_bench_201 import CELLS, EDGES, OPS, STAGES
 from flow.space.network import random_graph
-from flow.tabular import accuracies, cells, family, optimum
-from flow.tabular.arms import Arm, Truth, compare, run
+from flow.tabular import accuracies, campaign, cells, family, optimum
+from flow.tabular.arms import Arm, Truth, run, scores
+from flow.tabular.campaign import Journal, compare
 from flow.tabular.problem import Problem, latency
 
 TWO = ("skip_connect", "nor_conv_3x3")
@@ -121,17 +124,66 @@ def test_the_true_front_has_ratio_one_and_nothing_more(truth):
 
 
 def test_the_same_on_one_worker_and_on_two_interrupted_or_not(truth):
-    arms = [Arm("nsga2"), Arm("tpe"), Arm("nsga2", "sequential")]
+    arms = [Arm("nsga2"), Arm("tpe", "repaired"), Arm("nsga2", "sequential"), Arm("random", most=16)]
     one, two = (compare(truth, arms, 2, [16, 48], workers) for workers in (1, 2))
     assert [[o.scores for o in mine] for mine in one] == [[o.scores for o in mine] for mine in two]
+    whole = run(truth, arms[2], 1, 48)
+    assert truth.ratio(truth.handed_over(arms[2], whole)) == one[2][1].scores[-1][0], "shared first halves"
     for arm in arms:
         whole = run(truth, arm, 5, 48)
         again = run(truth, arm, 5, 48, [t for t in whole[:30] if t.number not in (11, 25)])
         assert [t.genotype for t in again] == [t.genotype for t in whole]
 
 
+def test_a_journal_torn_anywhere_goes_on_and_gives_the_same(truth, tmp_path, monkeypatch):
+    arms, path = [Arm("nsga2"), Arm("random", "nested")], tmp_path / "page.journal"
+    whole = compare(truth, arms, 2, [8, 16], 1, Journal(path))
+    data = path.read_bytes()
+    assert data.count(b"\n") == 4
+    for keep in (0, 1, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:keep])
+        before = data[:keep].count(b"\n")
+        done = []
+        monkeypatch.setattr(campaign, "scores", lambda *a, done=done: done.append(1) or scores(*a))
+        again = compare(truth, arms, 2, [8, 16], 1, Journal(path))
+        assert [[o.scores for o in mine] for mine in again] == [[o.scores for o in mine] for mine in whole]
+        assert len(done) == 4 - before and len(path.read_bytes().splitlines()) == 4
+    other = Truth(Problem(truth.problem.accuracies, board.load("zcu102"), share=0.5), truth.optimum)
+    compare(other, arms[:1], 1, [8, 16], 1, Journal(path))
+    assert len(path.read_bytes().splitlines()) == 5, "another problem's results are not taken"
+
+
+def test_best_accelerators_are_kept_and_taken_again(truth, tmp_path, monkeypatch):
+    monkeypatch.setenv("COEXPLORE_CACHE", str(tmp_path))
+    first = campaign.solved(truth.problem)
+    monkeypatch.setattr(optimum, "solve", None)
+    again = campaign.solved(truth.problem)
+    assert np.array_equal(first.latency, again.latency) and np.array_equal(first.hardware, again.hardware)
+    assert np.array_equal(first.latency, truth.optimum.latency)
+
+
+def test_a_repaired_pair_fits_and_keeps_its_network(truth):
+    problem, rng = truth.problem, np.random.default_rng(5)
+    pairs = [problem.space.sample(rng) for _ in range(200)]
+    fits = [problem.trial(0, g).feasible for g in pairs]
+    fixed = [problem.repaired(g) for g in pairs]
+    assert 0 < sum(fits) < 200 and all(problem.trial(0, g).feasible for g in fixed)
+    assert all(g == f for g, f, ok in zip(pairs, fixed, fits, strict=True) if ok)
+    assert all(g[: len(EDGES)] == f[: len(EDGES)] for g, f in zip(pairs, fixed, strict=True))
+    lanes_and_unrolls = [i for i in range(len(EDGES), len(pairs[0])) if (i - len(EDGES)) % 4 < 2]
+    assert all(f[i] <= g[i] for g, f in zip(pairs, fixed, strict=True) for i in lanes_and_unrolls)
+
+
+@pytest.mark.parametrize("name", ["nsga2", "tpe", "reinforce", "shrinking"])
+def test_a_repaired_space_keeps_the_contract(truth, name):
+    space = Repaired(truth.problem.space, truth.problem.repaired)
+    whole = drive(modes.strategy("joint", name, space, 1, 2), truth.problem.trial, 40)
+    again = drive(modes.strategy("joint", name, space, 1, 2), truth.problem.trial, 40, whole[:23])
+    assert [t.genotype for t in whole] == [t.genotype for t in again] and all(t.feasible for t in whole)
+
+
 def test_every_mode_runs(truth):
-    for mode in modes.MODES:
+    for mode in (*modes.MODES, "repaired"):
         arm = Arm("nsga2", mode)
         found = truth.handed_over(arm, run(truth, arm, 0, 24))
         assert 0 <= truth.ratio(found) <= 1
@@ -172,8 +224,12 @@ def test_the_published_table_is_read_in_its_own_order():
 def test_the_benchmark_prints_its_tables(tmp_path):
     path = tmp_path / "two.csv"
     path.write_text(table_text())
-    words = f"--table {path} --boards zcu102 --seeds 2 --budgets 8 24 --workers 1".split()
+    page = tmp_path / "page.md"
+    words = f"full --out {page} --table {path} --boards zcu102 --seeds 2 --budgets 8 24 --workers 1".split()
     tables = dict(bench.load("search")(words))
+    assert page.with_suffix(".journal").is_file()
+    text = page.read_text()
+    assert all(f"**{title.rpartition(', ')[0] or title}**" in text for title in tables), text
     assert {t.partition(",")[0] for t in tables} == {
         "true joint front", "costs against the estimate of whole designs", "latency targets", "hypervolume ratio",
         "whole benchmark",
@@ -182,5 +238,6 @@ def test_the_benchmark_prints_its_tables(tmp_path):
     assert front["networks"] == 64 and front["front"] >= 1
     searched = next(rows for t, rows in tables.items() if "joint search" in t)
     assert {r["search"] for r in searched} >= set(names())
+    assert any("every mode" in t for t in tables)
     held = next(rows for t, rows in tables.items() if "modes with" in t)
     assert all(0 <= float(r["24"].split()[0]) <= 1 for r in held)
