@@ -100,17 +100,18 @@ def constant(name: str, value: int) -> str:
     return f"static constexpr {kind} {name} = {value}{suffix};"
 
 
-def plan(design: Design, vectors: tuple[IntArray, IntArray] | None = None) -> BuildPlan:
+def plan(design: Design, vectors: tuple[IntArray, IntArray] | None = None, top: str = TOP) -> BuildPlan:
     """The project's generated files.
 
-    ``vectors``: integer images (N, C, H, W) and the expected outputs (N, C, H, W) for the self-checking test bench.
+    ``vectors``: integer images (N, C, H, W) and the expected outputs (N, C, H, W) for the self-checking test bench;
+    ``top``: the accelerator's name, which differs where several are in one system.
     """
     net, graph = design.netlist, design.graph
     env = environment()
     view: dict[str, Any] = {
         "version": __version__,
         "digest": design.digest,
-        "top": TOP,
+        "top": top,
         "board": design.board.name,
         "part": design.board.part,
         "clock_ns": round(1e3 / design.clock_mhz, 4),
@@ -141,7 +142,7 @@ def plan(design: Design, vectors: tuple[IntArray, IntArray] | None = None) -> Bu
     for name in (*SOURCES, "hls_config.cfg", "run_hls.tcl"):
         files[f"hls/{name}"] = env.get_template(f"{name}.j2").render(view).encode()
     files |= {f"hls/{name}": content for name, content in included(files[f"hls/{n}"] for n in SOURCES).items()}
-    files["design.json"] = json.dumps(describe(design), indent=1).encode()
+    files["design.json"] = json.dumps(describe(design) | {"top": top}, indent=1).encode()
     digest = digest_of([(k, v) for k, v in sorted(files.items())])
     return BuildPlan(files, (("vitis-run", "--mode", "hls", "--csim", "--config", "hls_config.cfg"),), digest)
 

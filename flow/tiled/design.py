@@ -10,8 +10,9 @@ from typing import Any
 from flow.board import Board, Resources
 from flow.cost import energy
 from flow.design import Bound, LayerReport, Report, Violation, excess
+from flow.estimate import share
 from flow.ir.graph import Graph, digest_of
-from flow.tiled import tilings
+from flow.tiled import place, tilings
 from flow.tiled.engine import Engine, port_bytes, port_count, resources
 from flow.tiled.layout import jobs
 from flow.tiled.nest import Job, Tiling
@@ -32,9 +33,24 @@ class Rates:
     port: float
 
 
-def rates(board: Board, clock_mhz: float, engine: Engine, copies: int) -> Rates:
-    """All engines run at once and share evenly. A board without a stated bandwidth is limited by its ports."""
-    whole = board.memory_gb_s * 1e3 * MEMORY_EFFICIENCY / clock_mhz
+@dataclass(frozen=True)
+class Room:
+    """What a design may use of its board: resources, a share of the memory's bandwidth, memory ports."""
+
+    resources: Resources
+    memory: float
+    ports: int
+
+
+def room(board: Board, max_utilisation: float) -> Room:
+    """The whole board within a utilisation."""
+    return Room(share(board, max_utilisation), 1.0, port_count(board))
+
+
+def rates(board: Board, clock_mhz: float, engine: Engine, copies: int, memory: float = 1.0) -> Rates:
+    """All engines run at once and share evenly what they have of the memory (``memory``: a share). A board without a
+    stated bandwidth is limited by its ports."""
+    whole = board.memory_gb_s * 1e3 * MEMORY_EFFICIENCY / clock_mhz * memory
     ports = engine.ports * port_bytes(board)
     return Rates(whole / copies if whole else 2.0 * ports, ports)
 
@@ -56,10 +72,12 @@ class TiledDesign:
     choices: tuple[Choice, ...]
     bound: Bound
     available: Resources
+    memory: float = 1.0  # share of the board's bandwidth
 
     @cached_property
     def digest(self) -> str:
         parts = [self.graph.digest, self.board.name, self.clock_mhz, self.engine.json(), self.copies, self.batch]
+        parts += [self.steps.entry.json()] if self.steps.entry else []
         return digest_of([*parts, [tuple(c.tiling) for c in self.choices]])
 
     @cached_property
@@ -68,7 +86,7 @@ class TiledDesign:
 
     @property
     def rates(self) -> Rates:
-        return rates(self.board, self.clock_mhz, self.engine, self.copies)
+        return rates(self.board, self.clock_mhz, self.engine, self.copies, self.memory)
 
     @property
     def batch_cycles(self) -> int:
@@ -150,6 +168,7 @@ class TiledDesign:
             "least_bytes": self.least_bytes,
             "compulsory_bytes": self.compulsory_bytes,
             "memory_efficiency": MEMORY_EFFICIENCY,
+            "memory_share": self.memory,
         }
 
     def _layers(self) -> list[LayerReport]:
@@ -164,15 +183,16 @@ class TiledDesign:
 
 def rebuild(graph: Graph, board: Board, view: Mapping[str, Any]) -> TiledDesign:
     """The design that ``design.json`` (``view``) describes. Raises ValueError when it is not this network's."""
-    steps, engine = lower(graph), Engine(**view["parameters"])
+    entry = place.from_json(view["entry"]) if view.get("entry") else None
+    steps, engine, memory = lower(graph, entry), Engine(**view["parameters"]), float(view.get("memory", 1.0))
     if len(view["tilings"]) != len(steps.steps):
         raise ValueError(f"{len(view['tilings'])} recorded tilings for {len(steps.steps)} steps: compile it again")
-    pace = rates(board, view["clock_mhz"], engine, view["copies"])
+    pace = rates(board, view["clock_mhz"], engine, view["copies"], memory)
     choices = tuple(
         tilings.measured(job, Tiling(*t), view["batch"], pace.memory, pace.port)
         for job, t in zip(jobs(steps, engine), view["tilings"], strict=True)
     )
     return TiledDesign(
         graph, board, float(view["clock_mhz"]), engine, int(view["copies"]), int(view["batch"]), steps, choices,
-        Bound(**view["bound"]), Resources(**view["available"]),
+        Bound(**view["bound"]), Resources(**view["available"]), memory,
     )  # fmt: skip

@@ -10,38 +10,14 @@ which weights meet with zeros.  The network's input may instead be ``[row][colum
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from flow.blocks import UnsupportedError
 from flow.ir.graph import Graph
 from flow.tiled.engine import GATHER, LINE_WORDS, PIXEL, Engine
 from flow.tiled.nest import Job
+from flow.tiled.place import Place
 from flow.tiled.steps import CONV, Step, Steps
-
-
-@dataclass(frozen=True)
-class Place:
-    """A tensor's arrangement. ``blocks``: words of a pixel in each block; ``slots``: channel -> byte of its pixel."""
-
-    height: int
-    width: int
-    blocks: tuple[int, ...]
-    slots: tuple[int, ...]
-    row_words: int = 0  # of the pixel layout; 0: blocks
-
-    @property
-    def words(self) -> int:
-        """Words of a pixel over all blocks."""
-        return sum(self.blocks)
-
-    @property
-    def image_words(self) -> int:
-        """Words of one image."""
-        return self.height * (self.row_words or self.width * self.words)
-
-    def start(self, block: int) -> int:
-        """First word of a block within the image."""
-        return self.height * self.width * sum(self.blocks[:block])
 
 
 def regular(channels: int, engine: Engine, element: int = 1) -> tuple[int, ...]:
@@ -78,6 +54,8 @@ def places(steps: Steps, engine: Engine) -> Mapping[str, Place]:
 
 
 def image_place(steps: Steps, engine: Engine) -> Place:
+    if steps.entry is not None:
+        return steps.entry
     c, h, w = steps.graph.tensors["input"].shape
     if gathered(steps, engine):
         return Place(h, w, (), tuple(range(c)), -(-w * PIXEL // engine.granule))
@@ -87,7 +65,7 @@ def image_place(steps: Steps, engine: Engine) -> Place:
 def gathered(steps: Steps, engine: Engine) -> bool:
     """Whether the network's input is read by gathering steps only, each with a row of windows that fits the buffers."""
     readers = [s for s in steps.steps if "input" in (s.source, s.residual)]
-    if "input" in {p for parts in steps.joins.values() for p in parts}:
+    if steps.entry is not None or "input" in {p for parts in steps.joins.values() for p in parts}:
         return False
     return all(
         s.shape.gathers
@@ -115,6 +93,11 @@ def made(s: Step, found: Mapping[str, Place], engine: Engine) -> Place:
     if s.shape.kind == CONV:
         return Place(s.shape.r, s.shape.c, regular(s.shape.m, engine, s.shape.out_bytes), tuple(range(s.shape.m)))
     source = found[s.source]
+    if max(source.blocks) * engine.granule > engine.tm:
+        raise UnsupportedError(
+            f"{s.name!r}: its input comes in blocks of {max(source.blocks) * engine.granule} channels, an output tile "
+            f"has {engine.tm}: cut the network elsewhere"
+        )
     blocks = tuple(b * s.shape.out_bytes for b in source.blocks)
     return Place(s.shape.r, s.shape.c, blocks, source.slots)
 

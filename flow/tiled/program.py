@@ -19,9 +19,10 @@ from flow.blocks.requant import division
 from flow.tiled import instruction, weights
 from flow.tiled.design import TiledDesign
 from flow.tiled.engine import FEWEST, PIXEL, RUNS
-from flow.tiled.layout import Place, places
+from flow.tiled.layout import places
 from flow.tiled.memory import Arena, allocate, offset_in
 from flow.tiled.nest import DISTANCE, Iteration, Job, iterations
+from flow.tiled.place import Place
 from flow.tiled.steps import Step
 
 Numbers = dict[str, int]
@@ -64,10 +65,13 @@ def address(design: TiledDesign, found: Mapping[str, Place], arena: Arena, tenso
     return arena.starts[root] + inside, found[root].image_words
 
 
-def compile_program(design: TiledDesign) -> Program:
-    """The program of a design. Raises UnsupportedError naming a step that the instruction cannot express."""
+def compile_program(design: TiledDesign, ends: bool = True) -> Program:
+    """The program of a design. Raises UnsupportedError naming a step that the instruction cannot express.
+
+    Without ``ends`` the input and output maps lie outside the engine's own region, wherever ``linked`` puts them.
+    """
     found = places(design.steps, design.engine)
-    arena = allocate(design.steps, found, design.batch)
+    arena = allocate(design.steps, found, design.batch, ends)
     records: list[NDArray[np.int32]] = []
     issued: list[Issue] = []
     data: list[NDArray[np.uint8]] = []

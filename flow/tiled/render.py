@@ -16,7 +16,7 @@ from flow.design import Multiplier
 from flow.fixed import IntArray
 from flow.tiled import instruction
 from flow.tiled.engine import GATHER, LINE_WORDS, PIXEL, RECORD, RUNS, W, X, queue_depth
-from flow.tiled.layout import Place
+from flow.tiled.place import Place
 from flow.tiled.program import Program
 from flow.tiled.steps import CONV, DEPTHWISE, MAX, Step
 
@@ -24,9 +24,9 @@ SECOND_DEPTH = 512  # residual words that may wait
 WIDEST = 64  # bits of the output stage's numbers, as C simulation has them
 
 
-def files(program: Program, vectors: tuple[IntArray, IntArray] | None = None) -> dict[str, bytes]:
-    """Path -> content of everything under ``hls/``, and ``design.json``."""
-    view = describe_engine(program)
+def files(program: Program, vectors: tuple[IntArray, IntArray] | None = None, top: str = TOP) -> dict[str, bytes]:
+    """Path -> content of everything under ``hls/``, and ``design.json``; ``top``: the kernel's name."""
+    view = describe_engine(program) | {"top": top}
     env = environment()
     out: dict[str, bytes] = {}
     view |= {
@@ -46,7 +46,7 @@ def files(program: Program, vectors: tuple[IntArray, IntArray] | None = None) ->
     for name in (*SOURCES, "hls_config.cfg", "run_hls.tcl"):
         out[f"hls/{name}"] = env.get_template(f"{names.get(name, name)}.j2").render(view).encode()
     out |= {f"hls/{name}": content for name, content in included(out[f"hls/{n}"] for n in SOURCES).items()}
-    out["design.json"] = json.dumps(describe(program), indent=1).encode()
+    out["design.json"] = json.dumps(describe(program) | {"top": top}, indent=1).encode()
     return out
 
 
@@ -196,6 +196,8 @@ def describe(program: Program) -> dict[str, Any]:
         "copies": d.copies,
         "batch": d.batch,
         "tilings": [list(c.tiling) for c in d.choices],
+        "memory": d.memory,
+        "entry": d.steps.entry.json() if d.steps.entry else None,
         "available": d.available.json(),
         "bound": asdict(d.bound),
         "instructions": len(program.records),

@@ -15,15 +15,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
+from flow.blocks import UnsupportedError
 from flow.board import Board, Resources
 from flow.design import Bound, Violation, excess
-from flow.estimate import share
 from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit
 from flow.tiled import tilings
-from flow.tiled.design import Rates, TiledDesign, rates
+from flow.tiled.design import Rates, Room, TiledDesign, rates, room
 from flow.tiled.engine import Buffers, Engine, Features, port_bytes, port_count, resources
 from flow.tiled.layout import jobs
+from flow.tiled.place import Place
 from flow.tiled.steps import Steps, lower
 from flow.tiled.tilings import Choice
 
@@ -75,27 +76,31 @@ class Array:
 
 
 def solve(
-    graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None, space: Grid | None = None
-) -> TiledDesign | NoFit:
+    graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None, space: Grid | None = None,
+    within: Room | None = None, entry: Place | None = None,
+) -> TiledDesign | NoFit:  # fmt: skip
     """The best tiled design for a goal. Raises UnsupportedError when the engine cannot compute a node.
 
-    NoFit says what is short.
+    ``within``: what of the board it may use, if not all; ``entry``: how its input lies in memory, where its maker
+    decides that. NoFit says what is short.
     """
     goal, clock, space = goal or Goal(), clock_mhz or board.clock_mhz, space or grid(board)
     started = time.perf_counter()
-    steps = lower(graph)
-    budget = share(board, goal.max_utilisation)
+    steps, within = lower(graph, entry), within or room(board, goal.max_utilisation)
+    budget = within.resources
     best: tuple[tuple[float, ...], Array, Engine, tuple[Choice, ...]] | None = None
     smallest: tuple[Violation, ...] = ()
-    for array in arrays(steps, board, goal, clock, space):
+    for array in arrays(steps, board, goal, clock, space, within):
         if best is not None and goal.objective != "area" and array.floor >= best[0][0]:
             break
-        room = Resources(*(n // array.copies for n in budget.tuple))
-        found = fitting(array.engine, jobs(steps, array.engine)[0].features, board, room, space)
+        if goal.min_fps and goal.objective == "throughput" and array.floor > clock * 1e6 / goal.min_fps:
+            break
+        each = Resources(*(n // array.copies for n in budget.tuple))
+        found = fitting(array.engine, jobs(steps, array.engine)[0].features, board, each, space)
         if not found:
             smallest = smallest or _short(array, steps, board, budget, space)
             continue
-        pace = rates(board, clock, array.engine, array.copies)
+        pace = rates(board, clock, array.engine, array.copies, within.memory)
         most = _limit_cycles(goal, array, best[0]) if best else None
         if _cycles(steps, array.engine.sized(_most(found)), array.batch, pace, most) is None:
             continue
@@ -111,36 +116,48 @@ def solve(
     if best is None:
         return NoFit(smallest or _limits(goal))
     _, array, engine, choices = best
-    pace, each = rates(board, clock, engine, array.copies), array.batch * array.copies
-    proved = -(-sum(c.cycles for c in choices) // each)
+    pace, images = rates(board, clock, engine, array.copies, within.memory), array.batch * array.copies
+    proved = -(-sum(c.cycles for c in choices) // images)
     choices = _thrifty(goal, clock, steps, engine, array, choices, pace)
     limit = _limit(steps, engine, array, choices, pace)
-    gap = -(-sum(c.cycles for c in choices) // each) / proved - 1
+    gap = -(-sum(c.cycles for c in choices) // images) / proved - 1
     bound = Bound(proved, limit, gap, True, time.perf_counter() - started)
-    return TiledDesign(graph, board, clock, engine, array.copies, array.batch, steps, choices, bound, budget)
+    return TiledDesign(
+        graph, board, clock, engine, array.copies, array.batch, steps, choices, bound, budget, within.memory
+    )
 
 
-def arrays(steps: Steps, board: Board, goal: Goal, clock: float, space: Grid) -> Iterator[Array]:
-    """Arrays of the grid whose DSPs and LUTs fit, the most promising first."""
-    budget = share(board, goal.max_utilisation)
+def arrays(steps: Steps, board: Board, goal: Goal, clock: float, space: Grid, within: Room) -> Iterator[Array]:
+    """Arrays of the grid whose DSPs and LUTs fit, the most promising first.
+
+    Raises UnsupportedError where none can read the network's maps as they lie.
+    """
+    budget, refused = within.resources, None
     least = Buffers(min(space.acc_depth), min(space.in_depth), min(space.cache))
     most = Buffers(max(space.acc_depth), max(space.in_depth), max(space.cache))
-    found = []
+    found, readable = [], False
     for tm, tn in space.arrays:
         for wp, taps in itertools.product(space.wp, space.taps):
             if tm % wp:
                 continue
             engine = Engine(tm, tn, space.granule, wp, *least, taps=taps)
-            each = Counter(jobs(steps, engine.sized(most)))
+            try:
+                each = Counter(jobs(steps, engine.sized(most)))
+            except UnsupportedError as e:
+                refused = e
+                continue
+            readable = True
             used = resources(engine, next(iter(each)).features, board.ultrascale)
             for copies, batch in itertools.product(space.copies, space.batch):
-                if used.dsp * copies > budget.dsp or used.lut * copies > budget.lut:
+                if used.dsp * copies > budget.dsp or used.lut * copies > budget.lut or copies > within.ports:
                     continue
-                placed = replace(engine, ports=max(1, port_count(board) // copies))
-                pace = rates(board, clock, placed, copies)
+                placed = replace(engine, ports=within.ports // copies)
+                pace = rates(board, clock, placed, copies, within.memory)
                 work = sum(n * tilings.floor(j, batch, pace.memory, pace.port) for j, n in each.items())
                 floor = work / (batch * copies) if goal.objective != "latency" else float(work)
                 found.append(Array(placed, copies, batch, floor))
+    if refused is not None and not readable:
+        raise refused
     found.sort(key=lambda a: (a.floor, a.copies, a.batch))
     return iter(found)
 

@@ -20,6 +20,7 @@ from flow.fixed import IntArray, Requant
 from flow.ir.graph import Graph, Node
 from flow.ir.ops import Add, Conv, Dense, Pool
 from flow.tiled.engine import PIXEL, Features
+from flow.tiled.place import Place
 
 CONV, DEPTHWISE, MAX, SUM = 1, 2, 3, 4  # how a step combines a window's numbers
 KINDS = {CONV: "conv", DEPTHWISE: "depthwise", MAX: "max", SUM: "sum"}
@@ -104,6 +105,7 @@ class Steps:
     steps: tuple[Step, ...]
     joins: Mapping[str, tuple[str, ...]]
     graph: Graph
+    entry: Place | None = None
 
     @cached_property
     def features(self) -> Features:
@@ -133,8 +135,11 @@ class Steps:
         return sum(s.macs for s in self.steps)
 
 
-def lower(graph: Graph) -> Steps:
-    """Steps of a graph. Raises UnsupportedError naming the node and what to change."""
+def lower(graph: Graph, entry: Place | None = None) -> Steps:
+    """Steps of a graph; ``entry``: how its input lies in memory, where its maker decides that.
+
+    Raises UnsupportedError naming the node and what to change.
+    """
     joins: dict[str, tuple[str, ...]] = {}
     steps: list[Step] = []
     made: dict[str, int] = {}  # tensor -> its step
@@ -150,12 +155,12 @@ def lower(graph: Graph) -> Steps:
                 at = len(steps) - 1
             steps[at] = _fused(graph, node, steps[at])
         else:
-            steps.append(_step(graph, node))
+            steps.append(_step(graph, node, entry is None))
             at = len(steps) - 1
         made[steps[at].out] = at
     for s in steps:
         _check(graph, s)
-    return Steps(tuple(steps), joins, graph)
+    return Steps(tuple(steps), joins, graph, entry)
 
 
 def _joined(graph: Graph, node: Node) -> tuple[str, ...]:
@@ -168,7 +173,7 @@ def _joined(graph: Graph, node: Node) -> tuple[str, ...]:
     return node.inputs
 
 
-def _step(graph: Graph, node: Node) -> Step:
+def _step(graph: Graph, node: Node, image: bool) -> Step:
     op, source = node.op, node.inputs[0]
     n, h, w = graph.tensors[source].shape
     m, r, c = graph.tensors[node.id].shape
@@ -190,7 +195,7 @@ def _step(graph: Graph, node: Node) -> Step:
         )
     shape = Shape(
         kind, n, m, h, w, r, c, kernel, stride, pads, dilation, groups, False,
-        -(-graph.tensors[node.id].quant.bits // 8), source == "input",
+        -(-graph.tensors[node.id].quant.bits // 8), image and source == "input",
     )  # fmt: skip
     return Step(
         shape, (node.id,), node.name, source, node.id, weight, Post(bias, op.requant), pad_value,

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from flow.blocks import UnsupportedError
 from flow.tiled.engine import PIXEL
-from flow.tiled.layout import Place
 from flow.tiled.nest import Job
+from flow.tiled.place import Place
 from flow.tiled.steps import CONV, DEPTHWISE, Step
 
 Bytes = NDArray[np.uint8]
