@@ -1,0 +1,255 @@
+"""The best chain of a board: streaming stages at either end, one engine or two between, cuts and budgets chosen together.
+
+A candidate says where the cuts are.  At an interval T its streaming parts are the smallest that keep T, and the
+engines share what they leave of every resource and of the memory's bandwidth: the first of two is the smallest that
+keeps T with its share of the bandwidth, the last takes all the rest.  So one test decides a candidate at T, and a
+candidate that fails at T fails at any smaller one.  Each candidate in turn is asked for something better than the
+best so far; only where it has it, bisection finds how much better.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from flow import estimate, timing
+from flow.board import Board, Resources
+from flow.chain.design import Chain, ChainError, Part, linear, part_images, stream_share, used
+from flow.design import Bound, Design, Violation, excess
+from flow.ir.graph import Graph
+from flow.mapping import Goal, NoFit, cuts
+from flow.mapping import solve as map_stages
+from flow.platform import Platform
+from flow.tiled import Grid, TiledDesign, UnsupportedError, grid
+from flow.tiled import solve as solve_engine
+from flow.tiled.design import Room
+from flow.tiled.engine import port_count
+from flow.tiled.layout import places
+from flow.tiled.steps import BITS
+
+STEP = 0.995  # ratio of the intervals that are tried
+SLOWEST_US = 1e7  # ten seconds an image: slower chains are not sought
+SHARES = (0.25, 0.5, 0.75)  # of the engines' bandwidth for the first of two
+FILL = 0.01  # share of a step that filling the stages may take
+MOST_IMAGES = 64  # of a step
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A candidate. Boundaries: stages before ``head``, engines up to ``middle`` and ``tail``, stages behind it.
+
+    ``middle`` is ``tail`` with one engine; ``share``: the first engine's part of the bandwidth.
+    """
+
+    head: int
+    middle: int
+    tail: int
+    share: float = 1.0
+
+
+@dataclass(eq=False)
+class Search:
+    """One question; what was found out lives within one call."""
+
+    graph: Graph
+    board: Board
+    goal: Goal
+    clock_mhz: float
+    space: Grid
+    stages: dict[tuple[int, int, int], Design | None] = field(default_factory=dict)
+    tests: int = 0
+
+    @cached_property
+    def budget(self) -> Resources:
+        return estimate.share(self.board, self.goal.max_utilisation)
+
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        return cuts.boundaries(self.graph)
+
+    def cycles(self, level: int) -> float:
+        """The interval of a level: 0 is the slowest that is looked at."""
+        return SLOWEST_US * self.clock_mhz * STEP**level
+
+    def level(self, cycles: float) -> int:
+        """The last level that an interval keeps."""
+        return max(0, math.floor(math.log(cycles / self.cycles(0) * (1 - 1e-12)) / math.log(STEP)))
+
+    def readable(self, end: int) -> bool:
+        """Whether an engine and a stream can pass the tensor at a boundary to each other."""
+        t = self.graph.tensors[self.graph.nodes[end - 1].id]
+        return t.quant.bits <= BITS and t.shape[0] % self.space.granule == 0
+
+    def candidates(self, most_engines: int) -> Iterator[Cut]:
+        """Fewest parts first."""
+        n = self.ends[-1]
+        heads = [e for e in self.ends[1:-1] if self.readable(e)]
+        yield Cut(0, n, n)
+        yield from (Cut(h, n, n) for h in heads)
+        yield from (Cut(0, t, t) for t in heads[::-1])
+        if most_engines > 1:
+            for m, s in itertools.product(self.ends[1:-1], SHARES):
+                yield Cut(0, m, n, s)
+        yield from (Cut(h, t, t) for h in heads for t in heads if h < t)
+
+    def staged(self, first: int, end: int, level: int) -> Design | None:
+        """The smallest stages of a segment that keep a level's interval; None where there are none."""
+        key = first, end, level
+        if key not in self.stages:
+            goal = Goal("area", self.goal.max_utilisation, self.clock_mhz * 1e6 / self.cycles(level))
+            goal = replace(goal, decision=self.goal.decision)
+            found = map_stages(cuts.segment(self.graph, first, end), self.board, goal, self.clock_mhz)
+            self.stages[key] = None if isinstance(found, NoFit) else found
+        return self.stages[key]
+
+    def at(self, cut: Cut, level: int) -> tuple[Part, ...] | None:
+        """The parts of a candidate that keep a level's interval."""
+        self.tests += 1
+        n, image_us = self.ends[-1], self.cycles(level) / self.clock_mhz
+        outer: list[Design] = []
+        for first, end in ((0, cut.head), (cut.tail, n)):
+            if first < end:
+                part = self.staged(first, end, level)
+                if part is None:
+                    return None
+                outer.append(part)
+        left = self._less(self.budget, [used(p) for p in outer])
+        memory = 1.0 - sum(stream_share(p, self.board, image_us) for p in outer)
+        if left is None or memory <= 0:
+            return None
+        engines = self._engines(cut, Room(left, memory, port_count(self.board)), level)
+        if engines is None:
+            return None
+        head, tail = outer[: cut.head > 0], outer[cut.head > 0 :]
+        return (*head, *engines, *tail)
+
+    @staticmethod
+    def _less(budget: Resources, taken: list[Resources]) -> Resources | None:
+        total = sum(taken, Resources())
+        if excess(total, budget):
+            return None
+        return Resources(*(b - u for b, u in zip(budget, total, strict=True)))
+
+    def _engines(self, cut: Cut, room: Room, level: int) -> tuple[TiledDesign, ...] | None:
+        if cut.middle == cut.tail:
+            one = self.engine(cut.head, cut.tail, room, level, None)
+            return None if one is None else (one,)
+        ports = max(1, min(room.ports - 1, round(room.ports * cut.share)))
+        if room.ports < 2:
+            return None
+        mine = Room(room.resources, room.memory * cut.share, ports)
+        first = self.engine(cut.head, cut.middle, mine, level, None, "area")
+        left = None if first is None else self._less(room.resources, [first.resources])
+        if first is None or left is None:
+            return None
+        rest = Room(left, room.memory * (1 - cut.share), room.ports - first.copies * first.engine.ports)
+        second = self.engine(cut.middle, cut.tail, rest, level, first)
+        return None if second is None else (first, second)
+
+    def engine(
+        self, first: int, end: int, room: Room, level: int, before: TiledDesign | None, objective: str = "throughput"
+    ) -> TiledDesign | None:
+        """The best engines for a segment within a room that keep a level's interval; ``before``: whose maps they read."""
+        if room.ports < 1:
+            return None
+        fps = self.clock_mhz * 1e6 / self.cycles(level)
+        goal = Goal(objective, self.goal.max_utilisation, fps, decision=self.goal.decision)
+        entry, space = None, self.space
+        if first > 0:
+            shape = self.graph.tensors[self.graph.nodes[first - 1].id].shape
+            entry = (
+                places(before.steps, before.engine)[before.graph.output] if before else linear(*shape, space.granule)
+            )
+        if end < self.ends[-1] and objective == "throughput":  # stages follow: they read pixel after pixel
+            c, h, w = self.graph.tensors[self.graph.nodes[end - 1].id].shape
+            kept = tuple(a for a in space.arrays if h * w == 1 or a[0] >= c)
+            space = replace(space, arrays=kept)
+        try:
+            found = solve_engine(
+                cuts.segment(self.graph, first, end), self.board, goal, self.clock_mhz, space, room, entry
+            )
+        except UnsupportedError:
+            return None
+        return None if isinstance(found, NoFit) else found
+
+    def chain(self, cut: Cut, parts: tuple[Part, ...], level: int) -> Chain | None:
+        """The value, with as many images a step as keep the stages' filling short."""
+        whole = math.lcm(*(part_images(p) for p in parts))
+        fill = max((self._fill(p) for p in parts if isinstance(p, Design)), default=0.0)
+        images = whole * max(1, min(MOST_IMAGES // whole, math.ceil(fill / FILL / whole)))
+        at = (0, cut.head, cut.middle, cut.tail, self.ends[-1])
+        bounds = tuple(dict.fromkeys(at))
+        platform = Platform(self.board.name, (self.board,), ())
+        bound = Bound(1, "chain", 0.0, False, 0.0)
+        try:
+            found = Chain(self.graph, platform, (0,) * len(parts), bounds, parts, images, bound)
+        except ChainError:
+            return None
+        return None if found.violations() else found
+
+    @staticmethod
+    def _fill(part: Design) -> float:
+        """Intervals that pass before a stream's first image is through."""
+        return timing.analyse(part.netlist).latency_cycles / timing.slowest(part.netlist) - 1
+
+    def best(self, most_engines: int) -> Chain | None:
+        """The fastest chain of all candidates."""
+        best, level = None, -1
+        for cut in self.candidates(most_engines):
+            found = self.improved(cut, level)
+            if found is not None:
+                best = found
+                level = self.level(found.interval_cycles)
+        return best
+
+    def improved(self, cut: Cut, level: int) -> Chain | None:
+        """A candidate's fastest chain if it keeps more than ``level``: in growing steps, then bisected."""
+        best, low, high, step = None, level, None, 1
+        while high is None or high - low > 1:
+            trial = low + step if high is None else (low + high) // 2
+            parts = self.at(cut, trial)
+            found = None if parts is None else self.chain(cut, parts, trial)
+            if found is None:
+                high, step = trial, 1
+                continue
+            if best is None or found.interval_cycles < best.interval_cycles:
+                best = found
+            low = max(trial, min(self.level(found.interval_cycles), trial + 4 * step))
+            step *= 2
+        return best if best is not None and self.level(best.interval_cycles) > level else None
+
+
+def solve(
+    graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None, space: Grid | None = None,
+    most_engines: int = 2,
+) -> Chain | NoFit:  # fmt: skip
+    """The fastest chain on one board within the goal's limits; NoFit says which are missed.
+
+    Raises UnsupportedError where no block serves a node.
+    """
+    goal, started = goal or Goal(), time.perf_counter()
+    search = Search(graph, board, goal, clock_mhz or board.clock_mhz, space or grid(board))
+    found = search.best(most_engines)
+    if found is None:
+        return NoFit((Violation("chain", 1, 0),))
+    reached = found.interval_cycles
+    bound = Bound(math.ceil(reached * STEP), "chain", 1 / STEP - 1, False, time.perf_counter() - started)
+    found = replace(found, bound=bound)
+    missed = limits(found, goal)
+    return NoFit(missed) if missed else found
+
+
+def limits(chain: Chain, goal: Goal) -> tuple[Violation, ...]:
+    """The goal's limits that a chain misses."""
+    r, found = chain.report(), []
+    if goal.min_fps and r.fps < goal.min_fps:
+        found.append(Violation("fps", goal.min_fps, round(r.fps, 3)))
+    if goal.max_latency_ms and r.latency_ms > goal.max_latency_ms:
+        found.append(Violation("latency_ms", round(r.latency_ms, 6), goal.max_latency_ms))
+    if goal.max_energy_mj and (r.energy_mj or 0.0) > goal.max_energy_mj:
+        found.append(Violation("energy_mj", round(r.energy_mj or 0.0, 6), goal.max_energy_mj))
+    return tuple(found)
