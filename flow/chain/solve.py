@@ -1,4 +1,4 @@
-"""The best chain of a board: streaming stages at either end, one engine or two between, cuts and budgets chosen together.
+"""The best chain of a board: streaming stages at either end, one engine or two between, cuts and budgets together.
 
 A candidate says where the cuts are.  At an interval T its streaming parts are the smallest that keep T, and the
 engines share what they leave of every resource and of the memory's bandwidth: the first of two is the smallest that
@@ -97,19 +97,26 @@ class Search:
         yield from (Cut(h, t, t) for h in heads for t in heads if h < t)
 
     def staged(self, first: int, end: int, level: int) -> Design | None:
-        """The smallest stages of a segment that keep a level's interval; None where there are none."""
+        """The smallest stages of a segment that keep a level's interval, the filling at the begin of every step
+        included; None where there are none."""
         key = first, end, level
         if key not in self.stages:
-            goal = Goal("area", self.goal.max_utilisation, self.clock_mhz * 1e6 / self.cycles(level))
-            goal = replace(goal, decision=self.goal.decision)
-            found = map_stages(cuts.segment(self.graph, first, end), self.board, goal, self.clock_mhz)
-            self.stages[key] = None if isinstance(found, NoFit) else found
+            found = self._stages(first, end, self.cycles(level) / (1 + FILL))
+            if found is not None and self._fill(found) / MOST_IMAGES > FILL:
+                found = self._stages(first, end, self.cycles(level) / (1 + self._fill(found) / MOST_IMAGES))
+            self.stages[key] = found
         return self.stages[key]
+
+    def _stages(self, first: int, end: int, cycles: float) -> Design | None:
+        fps = self.clock_mhz * 1e6 / cycles
+        goal = Goal("area", self.goal.max_utilisation, fps, decision=self.goal.decision)
+        found = map_stages(cuts.segment(self.graph, first, end), self.board, goal, self.clock_mhz)
+        return None if isinstance(found, NoFit) else found
 
     def at(self, cut: Cut, level: int) -> tuple[Part, ...] | None:
         """The parts of a candidate that keep a level's interval."""
         self.tests += 1
-        n, image_us = self.ends[-1], self.cycles(level) / self.clock_mhz
+        n = self.ends[-1]
         outer: list[Design] = []
         for first, end in ((0, cut.head), (cut.tail, n)):
             if first < end:
@@ -118,7 +125,8 @@ class Search:
                     return None
                 outer.append(part)
         left = self._less(self.budget, [used(p) for p in outer])
-        memory = 1.0 - sum(stream_share(p, self.board, image_us) for p in outer)
+        # Stages may run ahead of the level: they never move more than at their own interval.
+        memory = 1.0 - sum(stream_share(p, self.board, timing.slowest(p.netlist) / p.clock_mhz) for p in outer)
         if left is None or memory <= 0:
             return None
         engines = self._engines(cut, Room(left, memory, port_count(self.board)), level)
@@ -153,7 +161,7 @@ class Search:
     def engine(
         self, first: int, end: int, room: Room, level: int, before: TiledDesign | None, objective: str = "throughput"
     ) -> TiledDesign | None:
-        """The best engines for a segment within a room that keep a level's interval; ``before``: whose maps they read."""
+        """The best engines for a segment that keep a level's interval; ``before``: whose maps they read."""
         if room.ports < 1:
             return None
         fps = self.clock_mhz * 1e6 / self.cycles(level)

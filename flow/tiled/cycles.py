@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,44 +93,29 @@ class TiledSimulation:
         }
 
 
-class Machine:
-    """Runs the processes in the order of time."""
+class Loop:
+    """Runs processes in the order of time."""
 
-    def __init__(self, program: Program) -> None:
-        e, f = program.design.engine, program.design.jobs[0].features
-        self.program, self.engine, self.now = program, e, 0.0
-        self.memory = Server(program.design.rates.memory)
-        each = program.design.rates.port / e.ports
-        self.ports = [Server(each) for _ in range(e.ports)]
-        self.out = Server(each)
-        self.busy = 0
-        self.posted: deque[float] = deque()
-        self.queues = {p: Queue(p, 1) for p in instruction.PARTS}
-        sizes = (
-            ("words", queue_depth(e)), ("post", 2 * e.post_words(f)), ("second", SECOND_DEPTH), ("sums", e.acc_depth),
-            ("tiles", 2 if e.double_buffer else 1), ("loaded", 2),
-        )  # fmt: skip
-        self.queues |= {n: Queue(n, d) for n, d in sizes}
-        self.pixels = max(1, min(CHUNK, e.acc_depth // 2))  # results that move as one
+    def __init__(self) -> None:
+        self.now = 0.0
         self.heap: list[tuple[float, int, Process]] = []
         self.count = 0
+        self.waiting: dict[int, str] = {}
+
+    def start(self, processes: Mapping[str, Process]) -> None:
+        for name, p in processes.items():
+            self.waiting[id(p)] = name
+            self.wake(self.now, p)
 
     def run(self) -> tuple[float, str]:
         """The time of the last event, and who is stuck (empty when nobody is)."""
-        waiting = {
-            "fetch": self.fetch(), "load": self.load(), "weights": self.weights(), "residual": self.residual(),
-            "compute": self.compute(), "store": self.store(),
-        }  # fmt: skip
-        names = {id(p): n for n, p in waiting.items()}
-        for p in waiting.values():
-            self.wake(0.0, p)
         while self.heap:
             self.now, _, p = heapq.heappop(self.heap)
             try:
                 self.act(p, next(p))
             except StopIteration:
-                del waiting[names[id(p)]]
-        return self.now, ", ".join(waiting)
+                del self.waiting[id(p)]
+        return self.now, ", ".join(self.waiting.values())
 
     def wake(self, at: float, p: Process) -> None:
         self.count += 1
@@ -161,6 +146,36 @@ class Machine:
                 q.held -= n
                 self.wake(self.now, p)
                 moving = True
+
+
+class Machine:
+    """One engine: its processes, queues and ports; ``memory`` may be shared with others of the same loop."""
+
+    def __init__(self, program: Program, loop: Loop, memory: Server) -> None:
+        e, f = program.design.engine, program.design.jobs[0].features
+        self.program, self.engine, self.loop, self.memory = program, e, loop, memory
+        each = program.design.rates.port / e.ports
+        self.ports = [Server(each) for _ in range(e.ports)]
+        self.out = Server(each)
+        self.busy = 0
+        self.posted: deque[float] = deque()
+        self.queues = {p: Queue(p, 1) for p in instruction.PARTS}
+        sizes = (
+            ("words", queue_depth(e)), ("post", 2 * e.post_words(f)), ("second", SECOND_DEPTH), ("sums", e.acc_depth),
+            ("tiles", 2 if e.double_buffer else 1), ("loaded", 2),
+        )  # fmt: skip
+        self.queues |= {n: Queue(n, d) for n, d in sizes}
+        self.pixels = max(1, min(CHUNK, e.acc_depth // 2))  # results that move as one
+
+    @property
+    def now(self) -> float:
+        return self.loop.now
+
+    def processes(self) -> dict[str, Process]:
+        return {
+            "fetch": self.fetch(), "load": self.load(), "weights": self.weights(), "residual": self.residual(),
+            "compute": self.compute(), "store": self.store(),
+        }  # fmt: skip
 
     # ----- transfers
 
@@ -320,8 +335,10 @@ def area_bursts(f: Numbers) -> Iterable[tuple[int, int]]:
 def simulate(program: Program) -> TiledSimulation:
     """One batch through the engine."""
     started = time.perf_counter()
-    machine = Machine(program)
-    end, stuck = machine.run()
+    loop = Loop()
+    machine = Machine(program, loop, Server(program.design.rates.memory))
+    loop.start(machine.processes())
+    end, stuck = loop.run()
     design, latency = program.design, int(end) + 1
     names = ("words", "post", "second", "sums")
     return TiledSimulation(

@@ -27,10 +27,9 @@ class Arena:
     lives: Mapping[str, Life]
 
 
-def allocate(steps: Steps, places: Mapping[str, Place], batch: int, ends: bool = True) -> Arena:
+def allocate(steps: Steps, places: Mapping[str, Place], batch: int) -> Arena:
     """Addresses by first fit, largest map first; the network's input and output keep their words for themselves.
 
-    Without ``ends`` these two lie elsewhere: they start at 0, and the region has the other maps only.
     A concatenation's parts share its words: part k begins behind the parts before it, image by image.
     """
     last_step = len(steps.steps) - 1
@@ -46,14 +45,11 @@ def allocate(steps: Steps, places: Mapping[str, Place], batch: int, ends: bool =
         for tensor in (s.source, s.out, *([s.residual] if s.residual else [])):
             use(tensor, k, k)
     use(steps.graph.output, 0, last_step)
-    outer = [offset_in(steps, places, t)[0] for t in ("input", steps.graph.output)]
     starts: dict[str, int] = {}
-    if not ends:
-        lives = {n: life for n, life in lives.items() if n not in outer}
     for name in sorted(lives, key=lambda n: (-lives[n].words, n)):
         starts[name] = _first_fit(lives[name], [(starts[o], lives[o]) for o in starts])
-    total = max((starts[n] + lives[n].words for n in lives), default=0)
-    return Arena(starts if ends else starts | dict.fromkeys(outer, 0), total, lives)
+    total = max(starts[n] + lives[n].words for n in lives)
+    return Arena(starts, total, lives)
 
 
 def _first_fit(life: Life, others: list[tuple[int, Life]]) -> int:

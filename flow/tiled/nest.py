@@ -203,11 +203,12 @@ class Cost(NamedTuple):
     bursts: tuple[Number, Number, Number]  # of load, store and residual
     read_bytes: Number
     write_bytes: Number
+    port_bytes: Number  # of the busiest port, times the ports
 
     def slowest(self, bytes_per_cycle: float, port_bytes: float) -> Number:
         """Cycles between iterations in a long run: the slowest process, the ports, or memory."""
         memory = np.ceil((self.read_bytes + self.write_bytes) / bytes_per_cycle)
-        port = np.ceil(self.read_bytes / port_bytes)
+        port = np.ceil(self.port_bytes / port_bytes)
         wait = int(WAIT_BYTES / bytes_per_cycle)
         moves = [w + n * wait for w, n in zip((self.load, self.store, self.residual), self.bursts, strict=True)]
         own = np.maximum.reduce(np.broadcast_arrays(*moves, self.weights, self.compute, RECORD + START))
@@ -255,9 +256,11 @@ def iteration_cost(
     store = out + last * (segments * WRITE_LATENCY + mb * e.post_words(job.features))
     residual = (out + segments * READ_LATENCY) if s.residual else 0 * out
     drain = last * (pixels * job.widths[m0 + mb - 1] + WRITE_LATENCY)
+    taken = (read * e.granule, weight_words * e.wp, (out if s.residual else 0) * e.granule)  # over ports in turn
+    shared = [sum(taken[p :: e.ports]) for p in range(min(e.ports, len(taken)))]
     return Cost(
         load, weights, compute, store, residual, drain, (bursts, segments, segments if s.residual else 0 * segments),
-        (read + (out if s.residual else 0)) * e.granule + weight_words * e.wp, out * e.granule,
+        sum(taken), out * e.granule, e.ports * np.maximum.reduce(np.broadcast_arrays(*shared)),
     )  # fmt: skip
 
 

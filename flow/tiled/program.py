@@ -65,13 +65,10 @@ def address(design: TiledDesign, found: Mapping[str, Place], arena: Arena, tenso
     return arena.starts[root] + inside, found[root].image_words
 
 
-def compile_program(design: TiledDesign, ends: bool = True) -> Program:
-    """The program of a design. Raises UnsupportedError naming a step that the instruction cannot express.
-
-    Without ``ends`` the input and output maps lie outside the engine's own region, wherever ``linked`` puts them.
-    """
+def compile_program(design: TiledDesign) -> Program:
+    """The program of a design. Raises UnsupportedError naming a step that the instruction cannot express."""
     found = places(design.steps, design.engine)
-    arena = allocate(design.steps, found, design.batch, ends)
+    arena = allocate(design.steps, found, design.batch)
     records: list[NDArray[np.int32]] = []
     issued: list[Issue] = []
     data: list[NDArray[np.uint8]] = []
