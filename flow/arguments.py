@@ -200,8 +200,9 @@ def _mapping_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--bits", default="8", help="weights|activations of post-training quantisation")
     p.add_argument("--objective", default="throughput", choices=["throughput", "latency", "area"])
     p.add_argument(
-        "--engine", default="auto", choices=["auto", "stream", "tiled"],
-        help="stream: a stage per layer; tiled: one engine for all layers; auto: the better of both",
+        "--engine", default="auto", choices=["auto", "stream", "tiled", "chain"],
+        help="stream: a stage per layer; tiled: one engine for all layers; chain: both as a pipeline; auto: the "
+        "best of them",
     )  # fmt: skip
     p.add_argument("--min-fps", type=above_zero)
     p.add_argument("--max-energy-mj", type=above_zero, help="of one image at full rate, programmable logic only")

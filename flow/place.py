@@ -9,7 +9,10 @@ from typing import Any, TypeAlias
 from flow import assembly, estimate, lint, mapping, pipeline, project
 from flow import board as boards
 from flow import platform as platforms
+from flow.blocks import UnsupportedError
 from flow.board import Board, Resources
+from flow.chain import folder as chain_folder
+from flow.chain.cycles import ChainSimulation
 from flow.cost.targets import Decision
 from flow.design import Design, Netlist, Report
 from flow.fixed import IntArray
@@ -82,45 +85,78 @@ def compile_model(
 
 def compile_for(
     engine: str, model: ModelProto, place: Place, goal: Goal, clock: float | None = None, batch: int = 1
-) -> Compiled | project.CompiledTiled | NoFit:
-    """The same for an engine: "stream", "tiled" or "auto" (``project.compile_for``); on several boards, stages."""
-    if isinstance(place, Board):
-        return project.compile_for(engine, model, place, goal, clock)
-    if engine == "tiled":
-        raise ValueError("--engine tiled with --platform: the tiled engine works on one board")
-    return assembly.compile_model(model, place, goal, clock, batch=batch)
+) -> Compiled | project.CompiledTiled | chain_folder.Compiled | NoFit:
+    """The same for an engine: "stream" (a stage per layer), "tiled" (one engine for all layers, on one board), "chain"
+    (both as a pipeline) or "auto": stages where they fit and the board's blocks serve every operator, else what of the
+    engine and the chain is faster."""
+    if engine == "chain":
+        return chain_folder.compile_model(model, place, goal, clock)
+    if isinstance(place, Platform):
+        if engine == "tiled":
+            raise ValueError("--engine tiled with --platform: one engine works on one board; --engine chain on several")
+        found: Compiled | NoFit = assembly.compile_model(model, place, goal, clock, batch=batch)
+        return _better(found, model, place, goal, clock) if engine == "auto" and batch == 1 else found
+    single = project.compile_for(engine, model, place, goal, clock)
+    if engine != "auto" or isinstance(single, project.Compiled):
+        return single
+    return _better(single, model, place, goal, clock)
+
+
+def _better(
+    found: Compiled | project.CompiledTiled | NoFit, model: ModelProto, place: Place, goal: Goal, clock: float | None
+) -> Compiled | project.CompiledTiled | chain_folder.Compiled | NoFit:
+    """What was found, or a chain where that is faster; a goal of latency or area is no chain's."""
+    if goal.objective != "throughput" or isinstance(found, assembly.Compiled):
+        return found
+    try:
+        other = chain_folder.compile_model(model, place, goal, clock)
+    except UnsupportedError:
+        return found
+    if isinstance(other, NoFit) or len(other.design.parts) < 2:
+        return found
+    if isinstance(found, NoFit) or other.report.fps > found.report.fps:
+        return other
+    return found
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """A compiled folder read back, whatever is in it."""
 
-    inner: project.Project | assembly.Assembly
+    inner: project.Project | assembly.Assembly | chain_folder.Folder
 
     @property
     def graph(self) -> Graph:
         return self.inner.graph
 
-    def tiled(self) -> TiledSimulation | None:
-        """The cycle simulation of a tiled engine; None where there are stages (``netlist``)."""
+    def tiled(self) -> TiledSimulation | ChainSimulation | None:
+        """The cycle simulation of a tiled engine or a chain; None where there are only stages (``netlist``)."""
         inner = self.inner
+        if isinstance(inner, chain_folder.Folder):
+            return chain_folder.simulate(inner)
         return project.simulate_tiled(inner) if isinstance(inner, project.Project) and inner.is_tiled else None
 
     def netlist(self) -> Netlist:
         """The processes, of all boards and their links together. Raises ValueError for boards of several clocks."""
         if isinstance(self.inner, project.Project):
             return self.inner.design().netlist
+        if isinstance(self.inner, chain_folder.Folder):
+            raise ValueError(f"{self.inner.folder} is a chain; its streaming parts have netlists of their own")
         return pipeline.netlist(self.inner.system())
 
     def csim(self, images: IntArray, native: bool = True, reference: IntArray | None = None) -> CsimResult:
         """C simulation against onnxruntime on the whole model, or against given outputs."""
         if isinstance(self.inner, project.Project):
             return project.csim(self.inner, images, native, reference)
+        if isinstance(self.inner, chain_folder.Folder):
+            return chain_folder.csim(self.inner, images, native, reference)
         return assembly.csim(self.inner, images, native, reference)
 
 
 def folders(folder: Path) -> list[Path]:
-    """The projects of a compiled folder: itself, or one for each board."""
+    """The projects of a compiled folder: itself, or one for each board or part."""
+    if chain_folder.is_project(folder):
+        return [p.folder for p in chain_folder.load(folder).parts]
     return [p.folder for p in assembly.load(folder).parts] if assembly.is_project(folder) else [folder]
 
 
@@ -135,4 +171,6 @@ def findings(folder: Path) -> list[Finding]:
 def read(folder: Path) -> Loaded:
     """Raises ProjectError or ModelError."""
     module: Any = assembly if assembly.is_project(folder) else project
+    if chain_folder.is_project(folder):
+        module = chain_folder
     return Loaded(module.load(folder))

@@ -41,8 +41,8 @@ class ChainSimulation:
             return f"deadlock: {self.deadlock} wait for each other"
         parts = ", ".join(f"part {k} {100 * b:.1f} %" for k, b in enumerate(self.busy))
         return (
-            f"latency {self.latency_cycles} cycles, interval {self.interval_cycles} cycles, {self.images} images a step; "
-            f"busy: {parts}; {self.traffic_bytes / 1e6:.2f} MB to and from memory a step, no deadlock, "
+            f"latency {self.latency_cycles} cycles, interval {self.interval_cycles} cycles, {self.images} images a "
+            f"step; busy: {parts}; {self.traffic_bytes / 1e6:.2f} MB to and from memory a step, no deadlock, "
             f"simulated in {self.seconds:.2f} s"
         )
 

@@ -24,11 +24,13 @@ from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit, cuts
 from flow.mapping import solve as map_stages
 from flow.platform import Platform
-from flow.tiled import Grid, TiledDesign, UnsupportedError, grid
+from flow.tiled import Grid, TiledDesign, UnsupportedError, grid, lower
 from flow.tiled import solve as solve_engine
 from flow.tiled.design import Room
-from flow.tiled.engine import port_count
-from flow.tiled.layout import places
+from flow.tiled.engine import Features, port_count, resources
+from flow.tiled.layout import jobs, places
+from flow.tiled.place import Place
+from flow.tiled.solve import arrays
 from flow.tiled.steps import BITS
 
 STEP = 0.995  # ratio of the intervals that are tried
@@ -60,7 +62,10 @@ class Search:
     goal: Goal
     clock_mhz: float
     space: Grid
+    entry: Place | None = None  # of the network's input, where another board writes it
+    plain: bool = False  # the network's output is read pixel after pixel
     stages: dict[tuple[int, int, int], Design | None] = field(default_factory=dict)
+    floors: dict[tuple[int, int, float, int], list[tuple[float, int]]] = field(default_factory=dict)
     tests: int = 0
 
     @cached_property
@@ -150,6 +155,10 @@ class Search:
         if room.ports < 2:
             return None
         mine = Room(room.resources, room.memory * cut.share, ports)
+        other = Room(room.resources, room.memory * (1 - cut.share), room.ports - ports)
+        least = self.least_dsp(cut.head, cut.middle, mine, level) + self.least_dsp(cut.middle, cut.tail, other, level)
+        if least > room.resources.dsp:
+            return None
         first = self.engine(cut.head, cut.middle, mine, level, None, "area")
         left = None if first is None else self._less(room.resources, [first.resources])
         if first is None or left is None:
@@ -157,6 +166,22 @@ class Search:
         rest = Room(left, room.memory * (1 - cut.share), room.ports - first.copies * first.engine.ports)
         second = self.engine(cut.middle, cut.tail, rest, level, first)
         return None if second is None else (first, second)
+
+    def least_dsp(self, first: int, end: int, room: Room, level: int) -> float:
+        """DSPs that any engines need for a segment at a level, by the bounds that no buffers beat."""
+        key = first, end, room.memory, room.ports
+        if key not in self.floors:
+            goal, whole = Goal("throughput", self.goal.max_utilisation), replace(room, resources=self.budget)
+            try:
+                steps = lower(cuts.segment(self.graph, first, end))
+                found = list(arrays(steps, self.board, goal, self.clock_mhz, self.space, whole))
+                features = jobs(steps, found[0].engine)[0].features if found else Features()
+            except UnsupportedError:
+                found = []
+            up = self.board.ultrascale
+            self.floors[key] = [(a.floor, resources(a.engine, features, up).dsp * a.copies) for a in found]
+        cycles = self.cycles(level)
+        return min((float(dsp) for floor, dsp in self.floors[key] if floor <= cycles), default=math.inf)
 
     def engine(
         self, first: int, end: int, room: Room, level: int, before: TiledDesign | None, objective: str = "throughput"
@@ -166,13 +191,14 @@ class Search:
             return None
         fps = self.clock_mhz * 1e6 / self.cycles(level)
         goal = Goal(objective, self.goal.max_utilisation, fps, decision=self.goal.decision)
-        entry, space = None, self.space
+        entry, space = self.entry, self.space
         if first > 0:
             shape = self.graph.tensors[self.graph.nodes[first - 1].id].shape
             entry = (
                 places(before.steps, before.engine)[before.graph.output] if before else linear(*shape, space.granule)
             )
-        if end < self.ends[-1] and objective == "throughput":  # stages follow: they read pixel after pixel
+        last = end == self.ends[-1]
+        if (self.plain or not last) and objective == "throughput":  # read pixel after pixel
             c, h, w = self.graph.tensors[self.graph.nodes[end - 1].id].shape
             kept = tuple(a for a in space.arrays if h * w == 1 or a[0] >= c)
             space = replace(space, arrays=kept)
@@ -233,22 +259,32 @@ class Search:
 
 def solve(
     graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None, space: Grid | None = None,
-    most_engines: int = 2,
+    most_engines: int = 2, entry: Place | None = None, plain: bool = False,
 ) -> Chain | NoFit:  # fmt: skip
     """The fastest chain on one board within the goal's limits; NoFit says which are missed.
 
-    Raises UnsupportedError where no block serves a node.
+    ``entry``: how the input lies in memory where another board writes it; ``plain``: the output must lie pixel after
+    pixel, as another board's stages or engines read it.  Raises UnsupportedError where no block serves a node.
     """
     goal, started = goal or Goal(), time.perf_counter()
-    search = Search(graph, board, goal, clock_mhz or board.clock_mhz, space or grid(board))
+    search = Search(graph, board, goal, clock_mhz or board.clock_mhz, space or grid(board), entry, plain)
     found = search.best(most_engines)
     if found is None:
-        return NoFit((Violation("chain", 1, 0),))
+        return short(search)
     reached = found.interval_cycles
     bound = Bound(math.ceil(reached * STEP), "chain", 1 / STEP - 1, False, time.perf_counter() - started)
     found = replace(found, bound=bound)
     missed = limits(found, goal)
     return NoFit(missed) if missed else found
+
+
+def short(search: Search) -> NoFit:
+    """What the simplest chain lacks: one engine or, where the engine cannot compute everything, a stage per layer."""
+    try:
+        alone: object = solve_engine(search.graph, search.board, search.goal, search.clock_mhz, search.space)
+    except UnsupportedError:
+        alone = map_stages(search.graph, search.board, search.goal, search.clock_mhz)
+    return alone if isinstance(alone, NoFit) else NoFit((Violation("engines of a chain", 1, 0),))
 
 
 def limits(chain: Chain, goal: Goal) -> tuple[Violation, ...]:

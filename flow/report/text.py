@@ -38,10 +38,9 @@ def report(r: Report) -> str:
             f"(asked for {d['confidence']:g})"
         )
     if r.bound:
-        lines.append(
-            f"  proved bound {r.bound.interval_cycles} cycles ({r.bound.limit}), gap {100 * r.bound.gap:.1f} %"
-        )
-    lines += [_board(r, i) for i in range(len(r.parts))]
+        how = "proved bound" if r.bound.proved or r.kind != "chain" else "no chain found below"
+        lines.append(f"  {how} {r.bound.interval_cycles} cycles ({r.bound.limit}), gap {100 * r.bound.gap:.1f} %")
+    lines += [_board(r, i) if "platform" in r.extra else _part(r, i) for i in range(len(r.parts))]
     for layer in r.layers:
         p = layer.parameters
         shown = ("pe", "simd", "lanes", "window", "mult", "memory") if "pe" in p else tuple(p)
@@ -104,6 +103,16 @@ def _board(r: Report, i: int) -> str:
     return (
         f"  board {place} ({part.board}): {len(part.layers)} layers, {first or part.layers[0].id} to "
         f"{last or part.layers[-1].id}, interval {part.interval_cycles} cycles, busy {share:.1%}, {use}{mean}"
+    )
+
+
+def _part(r: Report, i: int) -> str:
+    """A part of a chain: where, what, how busy."""
+    part, mine = r.parts[i], r.extra["chain"]["parts"][i]
+    use = ", ".join(f"{k} {v} of {part.available.json()[k]}" for k, v in part.resources.json().items())
+    return (
+        f"  part {i} ({mine['kind']} on {mine['board']}): {len(part.layers)} layers, {part.layers[0].name} to "
+        f"{part.layers[-1].name}, busy {mine['busy']:.1%}, memory {mine['memory_share']:.1%}, {use}"
     )
 
 

@@ -1,7 +1,7 @@
 """Where a program's maps lie is decided late: engines share a memory, and ends change sides from batch to batch.
 
-``references`` says where in the records addresses stand, ``linked`` moves them: the engine's own maps to a region of its
-own, the network's input and output to wherever they are passed on.
+``references`` says where in the records addresses stand, ``linked`` moves them: the engine's own maps to a region of
+its own, the network's input and output to wherever they are passed on.
 """
 
 from __future__ import annotations

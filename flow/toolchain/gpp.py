@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flow.codegen import pack, unpack
 from flow.fixed import IntArray
 
@@ -100,3 +103,25 @@ def simulate(folder: Path, images: IntArray, view: dict[str, dict[str, object]],
         values = unpack(outputs.read_bytes(), int(str(end["slot_bits"])), bool(end["signed"]), (c, h, w))
     fields = done.stdout.split()
     return Simulation(values, compile_s, float(fields[fields.index("ms_per_image") + 1]))
+
+
+def run_kernel(
+    folder: Path, memory: NDArray[np.uint8], program: NDArray[np.int32], native: bool = True
+) -> tuple[NDArray[np.uint8], float, float]:
+    """Run a tiled engine once on a whole memory (bytes) with a linked program.
+
+    Returns the memory afterwards, seconds spent compiling and milliseconds of the run. Raises SimulationError.
+    """
+    bench, compile_s = build(folder, native)
+    with tempfile.TemporaryDirectory() as work:
+        data, records = Path(work) / "memory.bin", Path(work) / "program.bin"
+        data.write_bytes(memory.tobytes())
+        records.write_bytes(program.astype("<i4").tobytes())
+        command = [str(bench), "memory", str(data), str(records), str(folder.resolve())]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=work, check=False)
+        if done.returncode:
+            words = (done.stderr or done.stdout).strip().splitlines()
+            raise SimulationError(f"{folder}: C simulation failed: {words[-1] if words else done.returncode}")
+        after = np.frombuffer(data.read_bytes(), np.uint8).copy()
+    fields = done.stdout.split()
+    return after, compile_s, float(fields[fields.index("ms") + 1])

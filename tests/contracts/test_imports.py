@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tiled",),
     ("engines",),
     ("project", "calibration"),
-    ("assembly", "backends"),
+    ("assembly", "backends", "chain"),
     ("place",),
     ("space", "train"),
     ("search", "archive", "front", "workers", "ray_workers"),
