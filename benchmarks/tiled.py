@@ -3,6 +3,7 @@
     flow bench tiled            all tables
     flow bench tiled speed      the networks beside the DPU's published figures
     flow bench tiled published  one engine by the published equations and by our loop nest
+    flow bench tiled chains     engines and streaming stages as a pipeline, on one board and on two, beside one engine
 
 Vitis AI figures: model zoo of Vitis AI 2.5, int8, several threads: three DPU B4096 cores at 281 MHz on zcu102, two at
 300 MHz on zcu104.  Ours are estimates and cycle simulations, no board measurements; assumptions: 0.8 of peak memory
@@ -12,20 +13,22 @@ resources at C synthesis.  The networks have their true shapes and placeholder w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from flow import board
+from flow import board, chain, platform
+from flow.chain import cycles as chain_cycles
 from flow.fixed import Quant, Requant
 from flow.ir.graph import Graph, Node, Tensor
 from flow.ir.ops import Add, Conv, Op, Pool
 from flow.mapping import Goal, NoFit
 from flow.published import layers as papers
 from flow.published import tiled as equations
-from flow.tiled import Engine, lower, solve, tilings
+from flow.tiled import Engine, TiledDesign, lower, solve, tilings
 from flow.tiled.cycles import simulate
 from flow.tiled.layout import jobs
 from flow.tiled.program import compile_program
@@ -49,7 +52,10 @@ class Shaped(Conv):
 class Sketch:
     """Collects nodes of 8-bit maps."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, real: bool = False) -> None:
+        self.rng = (
+            np.random.default_rng(size) if real else None
+        )  # stages keep their weights: what they cost depends on them
         self.quant = Quant(8, False, 2.0**-4)
         self.tensors = {"input": Tensor((3, size, size), self.quant)}
         self.nodes: list[Node] = []
@@ -64,8 +70,11 @@ class Sketch:
         shape = (out, self.tensors[x].shape[0] // groups, kernel, kernel)
         p = kernel // 2 if pad is None else pad
         weight = np.broadcast_to(np.int64(1), shape)
-        op = Shaped(weight, weight, Requant((8,), 0, 255), (stride, stride), (p, p, p, p), (1, 1), groups)
-        return self.add(op, x)
+        kind: type[Conv] = Shaped
+        if self.rng is not None:
+            weight, kind = self.rng.integers(-127, 128, shape), Conv
+        bias = np.zeros(out, np.int64)
+        return self.add(kind(weight, bias, Requant((8,), 0, 255), (stride, stride), (p, p, p, p), (1, 1), groups), x)
 
     def pool(self, x: str, kernel: int = 2, stride: int = 2, pad: int = 0) -> str:
         return self.add(Pool("MaxPool", (kernel, kernel), Requant((0,), 0, 255), (stride, stride), (pad,) * 4), x)
@@ -78,8 +87,8 @@ class Sketch:
         return Graph(tuple(self.nodes), self.tensors)
 
 
-def resnet18() -> Graph:
-    s = Sketch(224)
+def resnet18(real: bool = False) -> Graph:
+    s = Sketch(224, real)
     x = s.pool(s.conv("input", 64, 7, 2), 3, 2, 1)
     for k in range(4):
         for block in range(2):
@@ -101,8 +110,8 @@ def vgg16() -> Graph:
     return s.graph()
 
 
-def mobilenet_v2() -> Graph:
-    s = Sketch(224)
+def mobilenet_v2(real: bool = False) -> Graph:
+    s = Sketch(224, real)
     x, n = s.conv("input", 32, 3, 2), 32
     for expand, m, repeat, stride in (
         *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
@@ -125,6 +134,9 @@ CASES = (  # network, board, MHz, Vitis AI's images a second
 
 def tables(arguments: list[str]) -> Iterator[tuple[str, Rows]]:
     """Speed and traffic; the published equations."""
+    if "chains" in arguments:
+        yield "Chains beside one engine (estimate and cycle simulation)", [*chains()]
+        return
     if "published" not in arguments:
         yield "Images a second beside Vitis AI's DPU, equal clock (estimate and cycle simulation)", [*speed()]
     if "speed" not in arguments:
@@ -160,6 +172,51 @@ def speed() -> Iterator[dict[str, Any]]:
             "traffic / each byte once": round(design.traffic_bytes / design.compulsory_bytes, 3),
             "gap": f"{100 * design.bound.gap:.2f} %",
         }
+
+
+CHAINS = (
+    (mobilenet_v2, "zcu102", 281.0, ""),
+    (resnet18, "zcu102", 281.0, ""),
+    (mobilenet_v2, "zcu104", 300.0, ""),
+    (resnet18, "pynq-z2", 100.0, ""),
+    (mobilenet_v2, "zcu102", 281.0, "two-zcu102"),
+    (resnet18, "zcu102", 281.0, "two-zcu102"),
+)
+
+
+def chains() -> Iterator[dict[str, Any]]:
+    for network, name, clock, several in CHAINS:
+        graph, goal, started = network(real=True), Goal(max_utilisation=SHARE), time.process_time()
+        one = solve(graph, board.load(name), goal, clock)
+        if several:
+            found = chain.solve_platform(graph, platform.load(several), goal, clock)
+        else:
+            found = chain.solve(graph, board.load(name), goal, clock)
+        if isinstance(one, NoFit) or isinstance(found, NoFit):
+            yield {"network": network.__name__, "on": several or name, "estimate": str(found)}
+            continue
+        run, alone = chain_cycles.simulate(found), clock * 1e6 / one.interval_cycles
+        yield {
+            "network": network.__name__,
+            "on": several or name,
+            "MHz": clock,
+            "one engine": round(alone, 1),
+            "chain": round(clock * 1e6 / found.interval_cycles, 1),
+            "simulated": round(clock * 1e6 / run.interval_cycles, 1),
+            "times": round(one.interval_cycles / found.interval_cycles, 2),
+            "sim / est": round(run.interval_cycles / found.interval_cycles, 3),
+            "parts (nodes)": "; ".join(_part(found, k) for k in range(len(found.parts))),
+            "images a step": found.images,
+            "latency ms": round(found.latency_cycles / clock / 1e3, 1),
+            "CPU s": round(time.process_time() - started, 1),
+        }
+
+
+def _part(found: chain.Chain, k: int) -> str:
+    p, size = found.parts[k], found.boundaries[k + 1] - found.boundaries[k]
+    where = f"board {found.places[k]}: " if len(set(found.places)) > 1 else ""
+    kind = f"{p.copies} x {p.engine.tm}x{p.engine.tn}" if isinstance(p, TiledDesign) else "stages"
+    return f"{where}{kind} ({size})"
 
 
 def published() -> Iterator[dict[str, Any]]:

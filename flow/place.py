@@ -87,8 +87,8 @@ def compile_for(
     engine: str, model: ModelProto, place: Place, goal: Goal, clock: float | None = None, batch: int = 1
 ) -> Compiled | project.CompiledTiled | chain_folder.Compiled | NoFit:
     """The same for an engine: "stream" (a stage per layer), "tiled" (one engine for all layers, on one board), "chain"
-    (both as a pipeline) or "auto": stages where they fit and the board's blocks serve every operator, else what of the
-    engine and the chain is faster."""
+    (both as a pipeline) or "auto": the better of the first two (``engines.solve``), and where that is not stages, or
+    nothing, a chain if it is faster."""
     if engine == "chain":
         return chain_folder.compile_model(model, place, goal, clock)
     if isinstance(place, Platform):

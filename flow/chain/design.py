@@ -163,11 +163,13 @@ class Chain:
         return tuple(p for p, b in zip(self.parts, self.places, strict=True) if b == place)
 
     def memory_shares(self, place: int) -> float:
-        """What the board's parts take of its memory's bandwidth: the engines' shares, and the streams' words."""
-        return sum(
-            p.memory if isinstance(p, TiledDesign) else stream_share(p, p.board, self.step_us / self.images)
-            for p in self.on(place)
-        )
+        """What the board's parts take of its memory's bandwidth: the engines' shares, and the words of streams and
+        links."""
+        image_us, board = self.step_us / self.images, self.on(place)[0].board
+        parts = (p.memory if isinstance(p, TiledDesign) else stream_share(p, image_us) for p in self.on(place))
+        hops = zip(self.links(), self.joints[1:-1], itertools.pairwise(self.places), strict=True)
+        passed = sum(j.image_bytes for link, j, pair in hops if link and place in pair)
+        return sum(parts) + bytes_share(passed, board, image_us)
 
     def violations(self) -> tuple[Violation, ...]:
         """Limits of every board that its parts together miss."""
@@ -217,10 +219,15 @@ def step_cycles(part: Part, images: int) -> int:
     return timing.analyse(part.netlist).latency_cycles + (images - 1) * timing.slowest(part.netlist)
 
 
-def stream_share(part: Design, board: Board, image_us: float) -> float:
+def stream_share(part: Design, image_us: float) -> float:
     """Share of the memory's bandwidth that a stream's words take at a time per image."""
+    return bytes_share(sum(j.image_bytes for j in ends(part)), part.board, image_us)
+
+
+def bytes_share(moved: int, board: Board, image_us: float) -> float:
+    """Share of the memory's bandwidth that some bytes an image take; 0 on a board that does not state it."""
     whole = board.memory_gb_s * 1e3 * MEMORY_EFFICIENCY  # bytes a microsecond
-    return sum(j.image_bytes for j in ends(part)) / (image_us * whole) if whole else 0.0
+    return moved / (image_us * whole) if whole else 0.0
 
 
 def energy_mj(chain: Chain, reports: list[Report]) -> float | None:
@@ -257,7 +264,7 @@ def summary(chain: Chain) -> dict[str, Any]:
                 "busy": us / chain.step_us,
                 "memory_share": p.memory
                 if isinstance(p, TiledDesign)
-                else stream_share(p, p.board, chain.step_us / chain.images),
+                else stream_share(p, chain.step_us / chain.images),
                 "resources": used(p).json(),
             }
             for p, b, nodes, us in each

@@ -64,12 +64,18 @@ class Problem:
             entry = self.entry(first, board)
             try:
                 found = solve_board(
-                    cuts.segment(self.graph, first, end), board, goal, self.clock_mhz, entry=entry, plain=not last
-                )
+                    cuts.segment(self.graph, first, end), board, goal, self.clock_mhz, entry=entry, plain=not last,
+                    passed=self.passed(first, end),
+                )  # fmt: skip
             except UnsupportedError:
                 found = NoFit(())
             self.known[key] = None if isinstance(found, NoFit) else found
         return self.known[key]
+
+    def passed(self, first: int, end: int) -> int:
+        """Bytes an image that come and go over links."""
+        tensors = [self.graph.nodes[e - 1].id for e in (first, end) if 0 < e < len(self.graph.nodes)]
+        return sum(math.prod(self.graph.tensors[t].shape) for t in tensors)
 
     def entry(self, first: int, board: Board) -> Place | None:
         if not first:

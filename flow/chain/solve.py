@@ -18,7 +18,7 @@ from functools import cached_property
 
 from flow import estimate, timing
 from flow.board import Board, Resources
-from flow.chain.design import Chain, ChainError, Part, linear, part_images, stream_share, used
+from flow.chain.design import Chain, ChainError, Part, bytes_share, linear, part_images, stream_share, used
 from flow.design import Bound, Design, Violation, excess
 from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit, cuts
@@ -64,6 +64,7 @@ class Search:
     space: Grid
     entry: Place | None = None  # of the network's input, where another board writes it
     plain: bool = False  # the network's output is read pixel after pixel
+    passed: int = 0  # bytes an image that links move to and from this board's memory
     stages: dict[tuple[int, int, int], Design | None] = field(default_factory=dict)
     floors: dict[tuple[int, int, float, int], list[tuple[float, int]]] = field(default_factory=dict)
     tests: int = 0
@@ -131,14 +132,25 @@ class Search:
                 outer.append(part)
         left = self._less(self.budget, [used(p) for p in outer])
         # Stages may run ahead of the level: they never move more than at their own interval.
-        memory = 1.0 - sum(stream_share(p, self.board, timing.slowest(p.netlist) / p.clock_mhz) for p in outer)
-        if left is None or memory <= 0:
-            return None
-        engines = self._engines(cut, Room(left, memory, port_count(self.board)), level)
+        memory = 1.0 - sum(stream_share(p, timing.slowest(p.netlist) / p.clock_mhz) for p in outer)
+        engines = None if left is None else self._within(cut, left, memory, level)
         if engines is None:
             return None
         head, tail = outer[: cut.head > 0], outer[cut.head > 0 :]
         return (*head, *engines, *tail)
+
+    def _within(self, cut: Cut, left: Resources, memory: float, level: int) -> tuple[TiledDesign, ...] | None:
+        """The engines beside what links move; faster ones than asked for make links move more."""
+        pace = self.cycles(level)
+        while True:
+            kept = memory - bytes_share(self.passed, self.board, pace / self.clock_mhz)
+            if kept <= 0:
+                return None
+            found = self._engines(cut, Room(left, kept, port_count(self.board)), level)
+            reached = max(e.interval_cycles for e in found) if found else 0
+            if found is None or not self.passed or reached >= pace:
+                return found
+            pace = min(reached, pace * STEP)
 
     @staticmethod
     def _less(budget: Resources, taken: list[Resources]) -> Resources | None:
@@ -260,14 +272,16 @@ class Search:
 def solve(
     graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None, space: Grid | None = None,
     most_engines: int = 2, entry: Place | None = None, plain: bool = False,
+    passed: int = 0,
 ) -> Chain | NoFit:  # fmt: skip
     """The fastest chain on one board within the goal's limits; NoFit says which are missed.
 
     ``entry``: how the input lies in memory where another board writes it; ``plain``: the output must lie pixel after
-    pixel, as another board's stages or engines read it.  Raises UnsupportedError where no block serves a node.
+    pixel, as another board's stages or engines read it; ``passed``: bytes an image that links move.  Raises
+    UnsupportedError where no block serves a node.
     """
     goal, started = goal or Goal(), time.perf_counter()
-    search = Search(graph, board, goal, clock_mhz or board.clock_mhz, space or grid(board), entry, plain)
+    search = Search(graph, board, goal, clock_mhz or board.clock_mhz, space or grid(board), entry, plain, passed)
     found = search.best(most_engines)
     if found is None:
         return short(search)
