@@ -9,20 +9,23 @@ Lagrangian duality decides most cases: for weights w >= 0 with sum 1 over resour
 no design uses less than the cheapest one under w, so a value above 1 proves that T is infeasible; and the cheapest
 designs themselves are often feasible. Networks are nearly chains, so dynamic programming over the lanes of the tensors
 alive finds that design (tables that would grow beyond CAP are cut by forgetting lanes, which keeps a bound a bound).
-Multiplicative updates move w towards what is short (Arora, Hazan, Kale 2012). What weights leave undecided, branch
-and bound does: a stage's options are split in two where the cheapest designs differ most. ``kernel.cpp`` does it all.
+Cutting planes move w towards what is short: the cheapest designs so far span a small linear programme whose solution,
+mixed with the best weights so far, is asked next (Kelley 1960; smoothed as Wentges 1997 has it). An option through
+which even the cheapest design under w needs more than 1 is in no design that fits: it is left out, lanes that no
+option has any more shrink the tables, and the weights move on. From the mixture of cheapest designs exchanges of one
+or two options look for one that fits; what is still open, branch and bound decides, a stage's options split in two
+where the mixed designs differ most. ``kernel.cpp`` does it all.
 """
 
 from __future__ import annotations
 
 import ctypes
-import math
 import weakref
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +41,10 @@ from flow.fixed import IntArray, Quant
 from flow.ir.graph import Graph
 
 Floats = NDArray[np.float64]
-CAP = 1024  # entries of a table
+CAP = ctypes.c_int64(1024)  # entries of a table
 ROUNDS = 40  # updates of the weights
-NODES = 100  # of branch and bound
-SOURCE, EDGE_LAST, EDGE_KEEP, JOIN_LAST, JOIN_KEEP, STAGE, DROP, EDGE_FREE, JOIN_FREE = range(9)
+EFFORT = 40_000_000  # sums of branch and bound
+INPUT, READ, STAGE = range(3)  # what the kernel visits
 
 
 @cache
@@ -100,18 +103,34 @@ def table(options: Options, exclusive: bool = False) -> Table:
     return Table(options, inputs, tuple(gives), frozenset(columns[-1].tolist()), handle)
 
 
-@lru_cache(maxsize=4096)
-def _joint(gives: tuple[int, ...], takes: tuple[int, ...], bits: int) -> tuple[_Handle, frozenset[int]]:
-    """What joins beats of ``gives`` lanes to beats of ``takes`` lanes; and its streams."""
+class Contents(NamedTuple):
+    """What FIFOs are expected to hold: elements for each tensor read, bits for each stage's own stream."""
+
+    edges: tuple[int, ...]
+    inner: tuple[int, ...]
+
+
+def _depth(beats: int) -> int:
+    """The largest depth that costs what so many beats cost."""
+    if beats <= 16:
+        return 2 if beats <= 2 else 16
+    return -(-beats // 32) * 32 if beats <= 1024 else 1024 << (-(-beats // 1024) - 1).bit_length()
+
+
+@lru_cache(maxsize=16384)
+def _joint(gives: tuple[int, ...], takes: tuple[int, ...], bits: int, held: int) -> tuple[_Handle, frozenset[int]]:
+    """What joins beats of ``gives`` lanes to beats of ``takes`` lanes and holds ``held`` elements; and its streams."""
     pairs = [(a, b) for a in gives for b in takes]
     gear = [Resources() if a == b else stream.gearbox_cost(a, b, bits) for a, b in pairs]
-    near, far = [_stream(a * bits) for a, _ in pairs], [_stream(b * bits) if a != b else 0 for a, b in pairs]
+    last = {n: _stream(n * bits, _depth(-(-held // n))) for n in (*gives, *takes)}
+    near = [last[a] if a == b else _stream(a * bits) for a, b in pairs]
+    far = [last[b] if a != b else 0 for a, b in pairs]
     arrays = [np.array(x, np.int64) for x in (gear, near, far)]
     counts = ctypes.c_int64(len(gives)), ctypes.c_int64(len(takes))
     return _Handle("joint", *counts, *(_pointer(a) for a in arrays)), frozenset(near + far)
 
 
-_STREAMS: list[tuple[int, ...]] = [()]  # by number: what a stream costs at least
+_STREAMS: list[tuple[int, ...]] = [()]  # by number: bits of a beat, what a stream costs at least
 
 
 @cache
@@ -124,7 +143,7 @@ def _stream(bits: int, depth: int = 2) -> int:
         return 0
     shallow = next(d for d in range(2, 1 << 20) if laws.fifo_in_bram(d, bits))
     costs = *laws.fifo(depth, bits, storage="srl"), *laws.fifo(max(depth, shallow), bits)
-    _STREAMS.append((len(_STREAMS), *costs))
+    _STREAMS.append((len(_STREAMS), bits, *costs))
     return len(_STREAMS) - 1
 
 
@@ -146,54 +165,6 @@ def _end(quant: Quant, elements: int, writes: bool) -> tuple[Table, Table]:
     return table(options, True), table(options)
 
 
-class _Program:
-    """Steps of the dynamic programming; ``alive`` are the table's axes."""
-
-    def __init__(self, reads: Counter[str]) -> None:
-        self.left = Counter(reads)
-        self.alive: list[tuple[str, int]] = []
-        self.steps: list[tuple[int, int, int, int, int, int]] = []
-
-    def _sizes(self, at: int, end: int) -> tuple[int, int, int]:
-        dims = [n for _, n in self.alive]
-        return math.prod(dims[:at]), dims[at], math.prod(dims[at + 1 : end])
-
-    def source(self, stage: int, tensor: str, gives: int) -> None:
-        self.steps.append((SOURCE, stage, 1, 0, 1, gives))
-        self.alive = [(tensor, gives)]
-
-    def read(self, joint: int, tensor: str, takes: int, joined: bool) -> None:
-        """A stage's input; ``joined``: not its first, so the axis of what it takes is the last one already."""
-        self.left[tensor] -= 1
-        end = len(self.alive) - joined
-        at = next((i for i, (t, _) in enumerate(self.alive) if t == tensor), None)
-        if at is None:
-            rest = math.prod(n for _, n in self.alive[:end])
-            self.steps.append((JOIN_FREE if joined else EDGE_FREE, joint, rest, 0, 1, takes))
-        else:
-            last = self.left[tensor] == 0
-            op = (JOIN_LAST if last else JOIN_KEEP) if joined else (EDGE_LAST if last else EDGE_KEEP)
-            self.steps.append((op, joint, *self._sizes(at, end), takes))
-            if last:
-                del self.alive[at]
-        if not joined:
-            self.alive.append(("", takes))
-        self._cut()
-
-    def stage(self, stage: int, tensor: str, gives: int) -> None:
-        outer, takes, _ = self._sizes(len(self.alive) - 1, len(self.alive))
-        self.steps.append((STAGE, stage, outer, takes, 1, gives))
-        self.alive[-1] = (tensor, gives)
-        self._cut()
-
-    def _cut(self) -> None:
-        """Forget lanes of the longest axis while the table is too large."""
-        while math.prod(n for _, n in self.alive) > CAP and len(self.alive) > 1:
-            at = max(range(len(self.alive) - 1), key=lambda i: self.alive[i][1])
-            self.steps.append((DROP, 0, *self._sizes(at, len(self.alive)), 1))
-            del self.alive[at]
-
-
 @dataclass(frozen=True, eq=False)
 class Problem:
     """A network's stages, its AXI ends first and last, and what joins them. ``tables``: one a stage."""
@@ -201,7 +172,6 @@ class Problem:
     tables: tuple[Table, ...]
     handle: _Handle = field(repr=False)
     relaxed: _Handle = field(repr=False)  # with AXI ends of any width
-    work: int  # sums for one vector of weights
     parts: tuple[_Handle, ...] = field(repr=False)  # kept alive
 
     def options(self, picks: Sequence[int]) -> list[Option]:
@@ -218,17 +188,17 @@ class Problem:
         )
         return None if found < 0 else int(found)
 
-    def proves(self, interval: int, budget: Floats, weights: Floats, nodes: int = NODES) -> bool:
+    def proves(self, interval: int, budget: Floats, weights: Floats, effort: int = EFFORT) -> bool:
         """Whether no design of at most ``interval`` can fit."""
-        return self.fit(interval, budget, weights, nodes, self.relaxed)[0] == 0
+        return self.fit(interval, budget, weights, effort, self.relaxed)[0] == 0
 
     def fit(
-        self, interval: int, budget: Floats, weights: Floats, nodes: int = NODES, handle: _Handle | None = None
+        self, interval: int, budget: Floats, weights: Floats, effort: int = EFFORT, handle: _Handle | None = None
     ) -> tuple[int, list[int]]:
         """1 and picks that fit as far as costs are known here, 0: proved that nothing fits, or -1: neither."""
         picks = np.zeros(len(self.tables), np.int32)
         state = _library().flow_map_fit(
-            (handle or self.handle).pointer, ctypes.c_int64(interval), _pointer(budget), ROUNDS, ctypes.c_int64(nodes),
+            (handle or self.handle).pointer, ctypes.c_int64(interval), _pointer(budget), ROUNDS, ctypes.c_int64(effort),
             _pointer(weights), _pointer(picks),
         )  # fmt: skip
         return state, picks.tolist()
@@ -261,37 +231,46 @@ def even() -> Floats:
     return np.full(len(KINDS), 1.0 / len(KINDS))
 
 
-def problem(graph: Graph, board: Board) -> Problem:
-    """Raises UnsupportedError when no block serves a node."""
+def problem(graph: Graph, board: Board, contents: Contents | None = None) -> Problem:
+    """Raises UnsupportedError when no block serves a node. ``contents``: FIFOs are as deep as these ask for; without,
+    as shallow as can be."""
     reads = Counter(t for node in graph.nodes for t in node.inputs) + Counter([graph.output])
-    program = _Program(reads)
+    left = Counter(reads)
+    visits: list[tuple[int, ...]] = [(INPUT, 0, 0, 0)]
     ends = {t: graph.tensors[t] for t in ("input", graph.output)}
     source = _end(ends["input"].quant, elaborate.size(graph, "input"), True)
     stages = [source[0]]
     made = {"input": 0}
     joints: list[tuple[_Handle, frozenset[int]]] = []
     pairs: list[tuple[int, int]] = []
-    program.source(0, "input", len(stages[0].gives))
 
     def connect(tensor: str, takes: tuple[int, ...], joined: bool) -> None:
-        giver = stages[made[tensor]]
-        program.read(len(joints), tensor, len(takes), joined)
-        joints.append(_joint(giver.gives, takes, graph.tensors[tensor].quant.bits))
+        left[tensor] -= 1
+        visits.append((READ, len(joints), joined, left[tensor] == 0))
+        held = contents.edges[len(joints)] if contents else 0
+        joints.append(_joint(stages[made[tensor]].gives, takes, graph.tensors[tensor].quant.bits, held))
         pairs.append((made[tensor], len(stages)))
 
     for node in graph.nodes:
         t = table(blocks.options(graph, node, board))
         for k, tensor in enumerate(node.inputs):
             connect(tensor, t.takes[min(k, 1)], k > 0)
-        program.stage(len(stages), node.id, len(t.gives))
+        visits.append((STAGE, len(stages), 0, 0))
         made[node.id] = len(stages)
         stages.append(t)
     last = _end(ends[graph.output].quant, elaborate.size(graph, graph.output), False)
     connect(graph.output, last[0].takes[0], False)
-    program.stage(len(stages), "", 1)
+    visits.append((STAGE, len(stages), 0, 0))
     stages.append(last[0])
     names = ["input", *(n.id for n in graph.nodes), ""]
-    return _problem(stages, (source[1], last[1]), _forks(graph, names, stages, reads), joints, pairs, program)
+    deep = _deeper(stages, contents.inner) if contents else []
+    return _problem(stages, (source[1], last[1]), _forks(graph, names, stages, reads), joints, pairs, visits, deep)
+
+
+def _deeper(stages: list[Table], inner: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Stage, number of its own stream as shallow as can be, and as deep as it is expected to be."""
+    rows = [(s, n, _STREAMS[n][1]) for s, t in enumerate(stages) for n in t.streams if n and inner[s]]
+    return [(s, n, _stream(bits, _depth(-(-inner[s] // bits)))) for s, n, bits in rows]
 
 
 def _forks(graph: Graph, names: list[str], stages: list[Table], reads: Counter[str]) -> list[tuple[int, ...]]:
@@ -308,25 +287,24 @@ def _forks(graph: Graph, names: list[str], stages: list[Table], reads: Counter[s
 
 def _problem(
     stages: list[Table], ends: tuple[Table, Table], forks: list[tuple[int, ...]],
-    joints: list[tuple[_Handle, frozenset[int]]], pairs: list[tuple[int, int]], program: _Program,
+    joints: list[tuple[_Handle, frozenset[int]]], pairs: list[tuple[int, int]], visits: list[tuple[int, ...]],
+    deep: list[tuple[int, int, int]],
 ) -> Problem:  # fmt: skip
     used = {row[-1] for row in forks} | {n for _, found in joints for n in found}
-    used.update(*(t.streams for t in (*stages, *ends)))
-    fifos = [_STREAMS[n] for n in sorted(used - {0})]
-    arrays = [np.array(x, np.int64) for x in (forks, pairs, program.steps, fifos, control(2))]
-    n = [ctypes.c_int64(len(x)) for x in (stages, joints, program.steps, fifos)]
+    used.update(*(t.streams for t in (*stages, *ends)), (n for _, _, n in deep))
+    fifos = [_STREAMS[n][:1] + _STREAMS[n][2:] for n in sorted(used - {0})]
+    arrays = [np.array(x, np.int64) for x in (forks, pairs, visits, fifos, control(2), deep)]
+    n = [ctypes.c_int64(len(x)) for x in (stages, joints, visits, fifos, deep)]
     p = [_pointer(a) for a in arrays]
 
     def made(tables: list[Table]) -> _Handle:
         layers = (ctypes.c_void_p * len(tables))(*(t.handle.pointer for t in tables))
         joined = (ctypes.c_void_p * len(joints))(*(h.pointer for h, _ in joints))
-        return _Handle("problem", n[0], layers, p[0], n[1], joined, p[1], n[2], p[2], n[3], p[3], p[4])
+        return _Handle("problem", n[0], layers, p[0], n[1], joined, p[1], n[2], p[2], n[3], p[3], p[4], CAP, n[4], p[5])
 
     parts = tuple(h for h, _ in joints) + tuple(t.handle for t in (*stages, *ends))
     relaxed = made([ends[0], *stages[1:-1], ends[1]])
-    work = sum(math.prod(max(1, n) for n in step[2:]) for step in program.steps)
-    work += sum(len(t.options) * len(KINDS) for t in stages)
-    return Problem(tuple(stages), made(stages), relaxed, work, parts)
+    return Problem(tuple(stages), made(stages), relaxed, parts)
 
 
 def limits(budget: Resources, reserve: Floats | IntArray | None = None) -> Floats:

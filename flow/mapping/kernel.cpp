@@ -67,7 +67,6 @@ struct Layer {
 struct Joint {
     int to;
     std::vector<Cost> gear;
-    Costs gears;
     std::vector<int> near, far; // streams by number; far 0: no converter
 };
 
@@ -79,19 +78,29 @@ struct Fifo {
 enum Op { SOURCE, EDGE_LAST, EDGE_KEEP, JOIN_LAST, JOIN_KEEP, STAGE, DROP, EDGE_FREE, JOIN_FREE };
 
 struct Step {
-    i64 op, what, outer, axis, inner, last; // sizes of the table before the step around the axis it works on
+    Op op;
+    i64 what, outer, axis, inner, last; // sizes of the table before the step around the axis it works on
+};
+
+// In what order stages and what joins them are taken up: a stage of the network's input (kind 0), a tensor read through a
+// joint (1), or a stage whose inputs are there (2). `joined`: not a stage's first input; `last`: nobody reads it later.
+struct Visit {
+    i64 kind, what, joined, last;
 };
 
 struct Problem {
     std::vector<const Layer *> stages;
+    std::vector<std::vector<int> > inner; // per stage and option: the stage's own stream as deep as it is here
     std::vector<std::vector<Cost> > forks; // per stage and output label
     std::vector<std::vector<std::pair<int, int> > > fork_fifos; // how many streams of which number
     std::vector<const Joint *> joints;
     std::vector<std::pair<int, int> > ends; // of each joint: stage that gives, stage that takes
-    std::vector<Step> steps;
+    std::vector<std::vector<int> > around;  // per stage: joints at it
+    std::vector<Visit> visits;
     std::vector<Fifo> fifos;
     std::vector<int> fifo_at; // number -> index
     Cost fixed;
+    i64 cap; // entries of a table
     Problem() : fixed() {}
 };
 
@@ -99,74 +108,57 @@ struct Problem {
 struct Priced {
     std::vector<double> fifo;                    // by index
     std::vector<std::vector<double> > joint;     // per joint: from * to
+    std::vector<std::vector<double> > option;    // per stage, options that are allowed
     std::vector<std::vector<double> > best;      // per stage and label
     std::vector<std::vector<int> > which;
     std::vector<std::vector<double> > free;      // per joint: least over `from`
     std::vector<Table> table;                    // after each step
     double value;
-    std::vector<double> work;
 };
 
-// Options of a stage that are allowed, as arrays.
-struct Active {
-    std::vector<int> option, label, inner; // inner: index of the stage's own stream, one past the last for none
-    Costs cost;
-};
-
+// The options of at most `interval` cycles, or those of them that are left, numbered anew with their labels.
 class Solver {
   public:
-    Solver(const Problem &p, i64 interval, const double *budget) : p_(p), interval_(interval) {
+    Solver(const Problem &p, i64 interval, const double *budget) : p_(p), active_(p.stages.size()) {
+        bool roomy = true;
         for (int k = 0; k < KINDS; ++k) {
             budget_[k] = budget[k] - p.fixed.of[k];
             scale_[k] = 1.0 / std::max(budget_[k], 1.0);
+            roomy &= budget_[k] >= 0;
         }
-        empty_ = false;
-        for (int k = 0; k < KINDS; ++k) if (budget_[k] < 0) empty_ = true;
-        active_.resize(p.stages.size());
         for (size_t s = 0; s < p.stages.size(); ++s) {
             const Layer &layer = *p.stages[s];
             for (size_t o = 0; o < layer.cycles.size(); ++o)
-                if (layer.cycles[o] <= interval && interval < layer.expiry[o] && layer.cost[o].within(budget_)) active_[s].push_back(int(o));
-            if (active_[s].empty()) empty_ = true;
+                if (roomy && layer.cycles[o] <= interval && interval < layer.expiry[o] && layer.cost[o].within(budget_)) active_[s].push_back(int(o));
         }
-        lists_.resize(p.stages.size());
-        if (!empty_) for (size_t s = 0; s < p.stages.size(); ++s) list(s);
+        compact();
     }
     bool empty() const { return empty_; }
 
     void price(const double *share, Priced &out) const {
         double w[KINDS];
-        for (int k = 0; k < KINDS; ++k) w[k] = share[k] * scale_[k];
+        weights(share, w);
         out.fifo.resize(p_.fifos.size());
         for (size_t i = 0; i < p_.fifos.size(); ++i) out.fifo[i] = fifo(p_.fifos[i], w);
         out.fifo.push_back(0);
         out.joint.resize(p_.joints.size());
         for (size_t j = 0; j < p_.joints.size(); ++j) {
-            const Joint &e = *p_.joints[j];
             std::vector<double> &t = out.joint[j];
-            weigh(e.gears, w, t);
-            for (size_t i = 0; i < t.size(); ++i) t[i] += out.fifo[at(e.near[i])] + (e.far[i] ? out.fifo[at(e.far[i])] : 0);
+            weigh(gears_[j], w, t);
+            for (size_t i = 0; i < t.size(); ++i) t[i] += out.fifo[near_[j][i]] + out.fifo[far_[j][i]];
         }
         out.best.resize(p_.stages.size());
         out.which.resize(p_.stages.size());
+        out.option.resize(p_.stages.size());
         for (size_t s = 0; s < p_.stages.size(); ++s) {
-            const Layer &layer = *p_.stages[s];
-            const size_t labels = size_t(layer.ins) * layer.outs;
-            out.best[s].assign(labels, NEVER);
-            out.which[s].assign(labels, -1);
-            const Active &a = lists_[s];
-            double *best = out.best[s].data();
-            int *which = out.which[s].data();
-            weigh(a.cost, w, out.work);
-            for (size_t i = 0; i < out.work.size(); ++i) {
-                const double c = out.work[i] + out.fifo[a.inner[i]];
-                if (c < best[a.label[i]]) best[a.label[i]] = c, which[a.label[i]] = a.option[i];
-            }
-            for (int l = 0; l < layer.outs; ++l) { // forks behind the stage
-                const std::pair<int, int> more = p_.fork_fifos[s][l];
-                const double c = p_.forks[s][l].dot(w) + (more.first ? more.first * out.fifo[at(more.second)] : 0);
-                if (c > 0)
-                    for (size_t i = l; i < labels; i += layer.outs) if (which[i] >= 0) best[i] += c;
+            std::vector<double> &best = out.best[s], &price = out.option[s];
+            std::vector<int> &which = out.which[s];
+            best.assign(size_t(ins_[s].size()) * outs_[s].size(), NEVER);
+            which.assign(best.size(), -1);
+            weigh(costs_[s], w, price);
+            for (size_t i = 0; i < price.size(); ++i) {
+                price[i] += out.fifo[inner_[s][i]] + forks_[s][i] * out.fifo[forked_[s][i]];
+                if (price[i] < best[label_[s][i]]) best[label_[s][i]] = price[i], which[label_[s][i]] = active_[s][i];
             }
         }
         fill(out);
@@ -175,57 +167,187 @@ class Solver {
     // The design that the tables' minima stand for: an option (index of the layer) a stage.
     void trace(const Priced &v, int *picks) const {
         size_t i = std::min_element(v.table.back().begin(), v.table.back().end()) - v.table.back().begin();
-        for (size_t s = p_.steps.size(); s-- > 0;) i = back(s, i, v, picks);
+        for (size_t s = steps_.size(); s-- > 0;) i = back(s, i, v, picks);
     }
 
     // Cost of a design, its streams of the kind that the weights prefer.
     Cost cost(const double *share, const int *picks) const {
         double w[KINDS];
-        for (int k = 0; k < KINDS; ++k) w[k] = share[k] * scale_[k];
+        weights(share, w);
         Cost total = Cost();
-        for (size_t s = 0; s < p_.stages.size(); ++s) {
-            const Layer &layer = *p_.stages[s];
-            const int label = layer.label[picks[s]] % layer.outs;
-            add(total, layer.cost[picks[s]]);
-            add(total, p_.forks[s][label]);
-            if (layer.inner[picks[s]]) add_fifo(total, layer.inner[picks[s]], w);
-            if (p_.fork_fifos[s][label].first) add_fifo(total, p_.fork_fifos[s][label].second, w, p_.fork_fifos[s][label].first);
-        }
-        for (size_t j = 0; j < p_.joints.size(); ++j) {
-            const Layer &from = *p_.stages[p_.ends[j].first], &to = *p_.stages[p_.ends[j].second];
-            const Joint &e = *p_.joints[j];
-            const int i = from.label[picks[p_.ends[j].first]] % from.outs * e.to + to.label[picks[p_.ends[j].second]] / to.outs;
-            add(total, e.gear[i]);
-            add_fifo(total, e.near[i], w);
-            if (e.far[i]) add_fifo(total, e.far[i], w);
-        }
+        for (size_t s = 0; s < p_.stages.size(); ++s) add(total, own(s, picks[s], w));
+        for (size_t j = 0; j < p_.joints.size(); ++j) add(total, between(j, picks, w));
         return total;
     }
 
+    // What a stage's option costs, forks behind it included.
+    Cost own(size_t s, int o, const double *w) const {
+        const Layer &layer = *p_.stages[s];
+        const int give = layer.label[o] % layer.outs;
+        Cost total = layer.cost[o];
+        add(total, p_.forks[s][give]);
+        if (p_.inner[s][o]) add_fifo(total, p_.inner[s][o], w);
+        if (p_.fork_fifos[s][give].first) add_fifo(total, p_.fork_fifos[s][give].second, w, p_.fork_fifos[s][give].first);
+        return total;
+    }
+    // What joins two stages' picks.
+    Cost between(size_t j, const int *picks, const double *w) const {
+        const Layer &from = *p_.stages[p_.ends[j].first], &to = *p_.stages[p_.ends[j].second];
+        const Joint &e = *p_.joints[j];
+        const int i = from.label[picks[p_.ends[j].first]] % from.outs * e.to + to.label[picks[p_.ends[j].second]] / to.outs;
+        Cost total = e.gear[i];
+        add_fifo(total, e.near[i], w);
+        if (e.far[i]) add_fifo(total, e.far[i], w);
+        return total;
+    }
+
+    // Leaves out options through which no design costs at most the budget under the weights of `v`; how many.
+    size_t filter(const Priced &v) {
+        if (v.value >= NEVER) return 0;
+        std::vector<std::vector<double> > through;
+        backwards(v, through);
+        size_t gone = 0;
+        for (size_t s = 0; s < active_.size(); ++s) {
+            size_t kept = 0;
+            for (size_t i = 0; i < active_[s].size(); ++i)
+                if (v.option[s][i] + through[s][label_[s][i]] <= 1 + CLOSE) active_[s][kept++] = active_[s][i];
+            gone += active_[s].size() - kept;
+            active_[s].resize(kept);
+        }
+        if (gone) compact();
+        return gone;
+    }
+
+    void weights(const double *share, double *w) const {
+        for (int k = 0; k < KINDS; ++k) w[k] = share[k] * scale_[k];
+    }
     const double *budget() const { return budget_; }
     const double *scale() const { return scale_; }
     const std::vector<std::vector<int> > &active() const { return active_; }
     void allow(int stage, const std::vector<int> &options) {
         active_[stage] = options;
-        list(stage);
+        compact();
     }
     const Problem &problem() const { return p_; }
+    i64 work() const { return work_; } // sums for one vector of weights
+    static void add(Cost &a, const Cost &b, double n = 1) {
+        for (int k = 0; k < KINDS; ++k) a.of[k] += n * b.of[k];
+    }
 
   private:
-    void list(size_t s) {
-        const Layer &layer = *p_.stages[s];
-        Active &a = lists_[s];
-        a.option = active_[s];
-        a.label.clear();
-        a.inner.clear();
-        a.cost.clear();
-        for (int o : a.option) {
-            a.label.push_back(layer.label[o]);
-            a.inner.push_back(layer.inner[o] ? at(layer.inner[o]) : int(p_.fifos.size()));
-            a.cost.add(layer.cost[o]);
+    struct Labels { // those that some option has
+        std::vector<int> kept, to; // new -> old, old -> new
+        int size() const { return int(kept.size()); }
+        void reset(int n) { kept.clear(), to.assign(n, -1); }
+        int number(int old) {
+            if (to[old] < 0) to[old] = size(), kept.push_back(old);
+            return to[old];
+        }
+    };
+
+    void compact() {
+        empty_ = false;
+        ins_.resize(active_.size());
+        outs_.resize(active_.size());
+        label_.resize(active_.size());
+        work_ = 0;
+        for (size_t s = 0; s < active_.size(); ++s) {
+            const Layer &layer = *p_.stages[s];
+            ins_[s].reset(layer.ins);
+            outs_[s].reset(layer.outs);
+            label_[s].resize(active_[s].size());
+            for (int o : active_[s]) ins_[s].number(layer.label[o] / layer.outs), outs_[s].number(layer.label[o] % layer.outs);
+            for (size_t i = 0; i < active_[s].size(); ++i) {
+                const int l = layer.label[active_[s][i]];
+                label_[s][i] = ins_[s].to[l / layer.outs] * outs_[s].size() + outs_[s].to[l % layer.outs];
+            }
+            empty_ |= active_[s].empty();
+            work_ += KINDS * active_[s].size();
+        }
+        if (!empty_) list();
+        steps_.clear();
+        if (empty_) return;
+        std::vector<std::pair<int, i64> > alive; // tensors by the stages that give them, and their lanes
+        for (const Visit &v : p_.visits) {
+            const i64 s = v.what;
+            if (v.kind == 1) read(v, alive);
+            else if (v.kind == 0) {
+                step(SOURCE, s, 1, 0, 1, outs_[s].size());
+                alive.assign(1, std::make_pair(int(s), i64(outs_[s].size())));
+            } else {
+                step(STAGE, s, size(alive, 0, alive.size() - 1), alive.back().second, 1, outs_[s].size());
+                alive.back() = std::make_pair(int(s), i64(outs_[s].size()));
+                cut(alive);
+            }
         }
     }
-    int at(int number) const { return p_.fifo_at[number]; }
+    // Costs of what is left, as arrays.
+    void list() {
+        const size_t stages = active_.size(), joints = p_.joints.size();
+        costs_.resize(stages), inner_.resize(stages), forks_.resize(stages), forked_.resize(stages);
+        for (size_t s = 0; s < stages; ++s) {
+            const Layer &layer = *p_.stages[s];
+            costs_[s].clear(), inner_[s].clear(), forks_[s].clear(), forked_[s].clear();
+            for (int o : active_[s]) {
+                const int give = layer.label[o] % layer.outs;
+                Cost c = layer.cost[o];
+                add(c, p_.forks[s][give]);
+                costs_[s].add(c);
+                inner_[s].push_back(at(p_.inner[s][o]));
+                forks_[s].push_back(p_.fork_fifos[s][give].first);
+                forked_[s].push_back(at(p_.fork_fifos[s][give].second));
+            }
+        }
+        gears_.resize(joints), near_.resize(joints), far_.resize(joints);
+        for (size_t j = 0; j < joints; ++j) {
+            const Joint &e = *p_.joints[j];
+            gears_[j].clear(), near_[j].clear(), far_[j].clear();
+            for (int a : outs_[p_.ends[j].first].kept)
+                for (int b : ins_[p_.ends[j].second].kept) {
+                    const int i = a * e.to + b;
+                    gears_[j].add(e.gear[i]);
+                    near_[j].push_back(at(e.near[i]));
+                    far_[j].push_back(at(e.far[i]));
+                }
+        }
+    }
+    void step(Op op, i64 what, i64 outer, i64 axis, i64 inner, i64 last) {
+        const Step s = {op, what, outer, axis, inner, last};
+        steps_.push_back(s);
+        work_ += std::max(i64(1), outer) * std::max(i64(1), axis) * std::max(i64(1), inner) * std::max(i64(1), last);
+    }
+    static i64 size(const std::vector<std::pair<int, i64> > &alive, size_t from, size_t to) {
+        i64 n = 1;
+        for (size_t i = from; i < to; ++i) n *= alive[i].second;
+        return n;
+    }
+    void read(const Visit &v, std::vector<std::pair<int, i64> > &alive) {
+        const int giver = p_.ends[v.what].first;
+        const i64 takes = ins_[p_.ends[v.what].second].size();
+        const size_t end = alive.size() - (v.joined ? 1 : 0);
+        size_t i = 0;
+        while (i < end && alive[i].first != giver) ++i;
+        if (i == end) step(v.joined ? JOIN_FREE : EDGE_FREE, v.what, size(alive, 0, end), 0, 1, takes);
+        else {
+            const Op op = v.joined ? (v.last ? JOIN_LAST : JOIN_KEEP) : (v.last ? EDGE_LAST : EDGE_KEEP);
+            step(op, v.what, size(alive, 0, i), alive[i].second, size(alive, i + 1, end), takes);
+            if (v.last) alive.erase(alive.begin() + i);
+        }
+        if (!v.joined) alive.push_back(std::make_pair(-1, takes));
+        cut(alive);
+    }
+    // Forgets lanes of the longest axis while the table is too large, which keeps a bound a bound.
+    void cut(std::vector<std::pair<int, i64> > &alive) {
+        while (alive.size() > 1 && size(alive, 0, alive.size()) > p_.cap) {
+            size_t longest = 0;
+            for (size_t i = 1; i + 1 < alive.size(); ++i) if (alive[i].second > alive[longest].second) longest = i;
+            step(DROP, 0, size(alive, 0, longest), alive[longest].second, size(alive, longest + 1, alive.size()), 1);
+            alive.erase(alive.begin() + longest);
+        }
+    }
+
+    // Index of a stream, one past the last for none.
+    int at(int number) const { return number ? p_.fifo_at[number] : int(p_.fifos.size()); }
     double fifo(const Fifo &f, const double *w) const {
         const bool block = f.block.within(budget_);
         return std::min(f.small.dot(w), block ? f.block.dot(w) : NEVER);
@@ -234,15 +356,12 @@ class Solver {
         const Fifo &f = p_.fifos[at(number)];
         add(total, f.block.within(budget_) && f.block.dot(w) < f.small.dot(w) ? f.block : f.small, count);
     }
-    static void add(Cost &a, const Cost &b, double n = 1) {
-        for (int k = 0; k < KINDS; ++k) a.of[k] += n * b.of[k];
-    }
 
     void fill(Priced &v) const {
-        v.table.resize(p_.steps.size());
+        v.table.resize(steps_.size());
         v.free.resize(p_.joints.size());
-        for (size_t s = 0; s < p_.steps.size(); ++s) {
-            const Step &t = p_.steps[s];
+        for (size_t s = 0; s < steps_.size(); ++s) {
+            const Step &t = steps_[s];
             const double *old = s ? v.table[s - 1].data() : nullptr;
             Table &now = v.table[s];
             const i64 O = t.outer, A = t.axis, I = t.inner, B = t.last;
@@ -311,7 +430,7 @@ class Solver {
 
     // The table entry before step `s` that entry `n` after it came from.
     size_t back(size_t s, size_t n, const Priced &v, int *picks) const {
-        const Step &t = p_.steps[s];
+        const Step &t = steps_[s];
         const size_t A = t.axis, I = t.inner, B = t.last;
         const Table *old = s ? &v.table[s - 1] : nullptr;
         size_t from = 0, best = 0;
@@ -347,88 +466,360 @@ class Solver {
         }
     }
 
+
+    // For each stage and label the least cost of all else; `fill` the other way round.
+    void backwards(const Priced &v, std::vector<std::vector<double> > &through) const {
+        through.resize(active_.size());
+        Table now(v.table.back().size(), 0.0), old;
+        for (size_t s = steps_.size(); s-- > 0;) {
+            const Step &t = steps_[s];
+            const i64 O = t.outer, A = t.axis, I = t.inner, B = t.last;
+            const std::vector<double> *e = t.op == SOURCE || t.op == STAGE || t.op == DROP ? nullptr : &v.joint[t.what];
+            if (t.op == SOURCE) {
+                through[t.what] = now;
+                break;
+            }
+            old.assign(v.table[s - 1].size(), NEVER);
+            switch (t.op) {
+            case EDGE_LAST:
+                for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i) for (i64 b = 0; b < B; ++b) {
+                    double &x = old[(o * A + a) * I + i];
+                    x = std::min(x, now[(o * I + i) * B + b] + (*e)[a * B + b]);
+                }
+                break;
+            case EDGE_KEEP:
+                for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) old[n] = std::min(old[n], now[n * B + b] + (*e)[n / I % A * B + b]);
+                break;
+            case JOIN_LAST:
+                for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i) for (i64 b = 0; b < B; ++b)
+                    old[((o * A + a) * I + i) * B + b] = now[(o * I + i) * B + b] + (*e)[a * B + b];
+                break;
+            case JOIN_KEEP:
+                for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) old[n * B + b] = now[n * B + b] + (*e)[n / I % A * B + b];
+                break;
+            case STAGE: {
+                const double *m = v.best[t.what].data();
+                const Table &before = v.table[s - 1];
+                through[t.what].assign(A * B, NEVER);
+                for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 b = 0; b < B; ++b) {
+                    const double rest = now[o * B + b];
+                    old[o * A + a] = std::min(old[o * A + a], rest + m[a * B + b]);
+                    through[t.what][a * B + b] = std::min(through[t.what][a * B + b], before[o * A + a] + rest);
+                }
+                break;
+            }
+            case DROP:
+                for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i) old[(o * A + a) * I + i] = now[o * I + i];
+                break;
+            case EDGE_FREE:
+                for (i64 o = 0; o < O; ++o) for (i64 b = 0; b < B; ++b) old[o] = std::min(old[o], now[o * B + b] + v.free[t.what][b]);
+                break;
+            default:
+                for (i64 o = 0; o < O; ++o) for (i64 b = 0; b < B; ++b) old[o * B + b] = now[o * B + b] + v.free[t.what][b];
+            }
+            now.swap(old);
+        }
+    }
+
     const Problem &p_;
-    i64 interval_;
     double budget_[KINDS], scale_[KINDS];
     bool empty_;
-    std::vector<std::vector<int> > active_;
-    std::vector<Active> lists_;
+    i64 work_;
+    std::vector<std::vector<int> > active_, label_; // per stage: options, and their labels as numbered here
+    std::vector<Labels> ins_, outs_;
+    std::vector<Costs> costs_, gears_; // per stage: its options, forks behind them included; per joint: its converters
+    std::vector<std::vector<int> > inner_, forks_, forked_, near_, far_; // streams by index; forks: how many
+    std::vector<Step> steps_;
 };
 
-// A stage and a kind in whose cost the designs of different weights differ most: allowing less than `middle` on one side
-// and more on the other leaves their mixture, which weights cannot tell from a design, on neither.
+// min t with all of a mixture of `columns` below t: the mixture, and the weights that prove it. Dense simplex.
+class Mixture {
+  public:
+    double solve(const std::vector<Cost> &columns, double *share, std::vector<double> &part) {
+        const int n = int(columns.size()), width = n + KINDS + 2, rows = KINDS + 1, rhs = width - 1, t = n + KINDS;
+        std::vector<std::vector<double> > a(rows + 1, std::vector<double>(width, 0.0));
+        std::vector<int> basis(rows);
+        for (int k = 0; k < KINDS; ++k) {
+            for (int j = 0; j < n; ++j) a[k][j] = columns[j].of[k];
+            a[k][n + k] = 1;
+            a[k][t] = -1;
+            basis[k] = n + k;
+        }
+        for (int j = 0; j < n; ++j) a[KINDS][j] = 1;
+        a[KINDS][rhs] = 1;
+        a[rows][t] = 1; // reduced costs
+        int worst = 0;
+        for (int k = 1; k < KINDS; ++k) if (columns[0].of[k] > columns[0].of[worst]) worst = k;
+        pivot(a, KINDS, 0), basis[KINDS] = 0;
+        pivot(a, worst, t), basis[worst] = t;
+        for (int round = 0; round < 500; ++round) {
+            int enter = -1, leave = -1;
+            double least = -1e-11, ratio = 0;
+            for (int j = 0; j < rhs; ++j) if (a[rows][j] < least) least = a[rows][j], enter = j;
+            if (enter < 0) break;
+            for (int i = 0; i < rows; ++i)
+                if (a[i][enter] > 1e-11 && (leave < 0 || a[i][rhs] / a[i][enter] < ratio)) leave = i, ratio = a[i][rhs] / a[i][enter];
+            if (leave < 0) break;
+            pivot(a, leave, enter);
+            basis[leave] = enter;
+        }
+        double sum = 0;
+        for (int k = 0; k < KINDS; ++k) sum += share[k] = std::max(a[rows][n + k], 0.0);
+        for (int k = 0; k < KINDS; ++k) share[k] = sum > 0 ? share[k] / sum : 1.0 / KINDS;
+        part.assign(n, 0.0);
+        for (int i = 0; i < rows; ++i) if (basis[i] < n) part[basis[i]] = a[i][rhs];
+        return -a[rows][rhs];
+    }
+
+  private:
+    static void pivot(std::vector<std::vector<double> > &a, int row, int column) {
+        const double by = a[row][column];
+        for (double &x : a[row]) x /= by;
+        for (size_t i = 0; i < a.size(); ++i) {
+            const double f = int(i) == row ? 0 : a[i][column];
+            if (f != 0) for (size_t j = 0; j < a[i].size(); ++j) a[i][j] -= f * a[row][j];
+        }
+    }
+};
+
+// Cheapest designs under different weights.
+struct Seen {
+    std::vector<Cost> used; // shares of the budget
+    std::vector<std::vector<int> > picks;
+    std::vector<double> part; // of the mixture that overuses least
+    double share[KINDS], value; // weights of the best bound so far
+    Priced best;
+};
+
+double over(const double *used) {
+    double most = 0;
+    for (int k = 0; k < KINDS; ++k) most = std::max(most, used[k] - 1);
+    return most;
+}
+
+// Moves weights towards what is short (cutting planes, kept near the best weights so far). 1: picks fit as far as costs are
+// known here; 0: proved that nothing fits; -1: neither.
+int balance(const Solver &s, int rounds, double *share, int *picks, Seen &seen) {
+    if (s.empty()) return 0;
+    const size_t stages = s.problem().stages.size();
+    std::copy(share, share + KINDS, seen.share);
+    seen.value = -1;
+    double ask[KINDS], next[KINDS];
+    std::copy(share, share + KINDS, ask);
+    Priced v;
+    Mixture mixture;
+    double near = 0.5;
+    for (int k = 0; k < rounds; ++k) {
+        s.price(ask, v);
+        if (v.value > 1 + CLOSE) {
+            std::copy(ask, ask + KINDS, share);
+            return 0;
+        }
+        s.trace(v, picks);
+        Cost used = s.cost(ask, picks);
+        for (int r = 0; r < KINDS; ++r) used.of[r] = s.budget()[r] <= 0 ? (used.of[r] > 0 ? 2 : 0) : used.of[r] * s.scale()[r];
+        if (over(used.of) <= 0) {
+            std::copy(ask, ask + KINDS, share);
+            return 1;
+        }
+        const bool better = v.value > seen.value;
+        if (better) {
+            seen.value = v.value;
+            std::copy(ask, ask + KINDS, seen.share);
+            std::swap(seen.best, v);
+        }
+        seen.used.push_back(used);
+        seen.picks.push_back(std::vector<int>(picks, picks + stages));
+        const double most = mixture.solve(seen.used, next, seen.part);
+        // A mixture fits, or the weights are as good as they get.
+        if (most <= 1 || most - seen.value < 1e-4 * (1 - seen.value) + 1e-9) break;
+        near = better ? 0.5 : near * 0.6;
+        for (int r = 0; r < KINDS; ++r) ask[r] = near * seen.share[r] + (1 - near) * next[r];
+    }
+    std::copy(seen.share, seen.share + KINDS, share);
+    return -1;
+}
+
+// Exchanges options, one or two at a time, while that lessens what is used beyond the budget; whether all fits then.
+class Exchange {
+  public:
+    Exchange(const Solver &s, const double *share) : s_(s), p_(s.problem()) {
+        s.weights(share, w_);
+        own_.resize(p_.stages.size());
+        for (size_t i = 0; i < own_.size(); ++i) for (int o : s.active()[i]) own_[i].push_back(s.own(i, o, w_));
+    }
+
+    bool run(const double *share, int *picks) {
+        picks_ = picks;
+        used_ = s_.cost(share, picks);
+        scaled(used_);
+        for (int round = 0; round < 200 && beyond(used_) > 0; ++round) {
+            list();
+            if (!single() && !pair()) return false;
+        }
+        return beyond(used_) <= 0;
+    }
+
+  private:
+    struct Move {
+        int stage, option;
+        Cost change;
+        double price;
+    };
+    void scaled(Cost &c) const {
+        for (int k = 0; k < KINDS; ++k) c.of[k] *= s_.scale()[k];
+    }
+    double beyond(const Cost &c) const {
+        double sum = 0;
+        for (int k = 0; k < KINDS; ++k) sum += std::max(0.0, c.of[k] - (s_.budget()[k] > 0 ? 1 : 0));
+        return sum;
+    }
+    double after(const Cost &a, const Cost &b) const {
+        double sum = 0;
+        for (int k = 0; k < KINDS; ++k) sum += std::max(0.0, used_.of[k] + a.of[k] + b.of[k] - (s_.budget()[k] > 0 ? 1 : 0));
+        return sum;
+    }
+    Cost around(int stage) const {
+        Cost c = Cost();
+        for (int j : p_.around[stage]) Solver::add(c, s_.between(j, picks_, w_));
+        return c;
+    }
+    void list() {
+        moves_.clear();
+        for (size_t i = 0; i < own_.size(); ++i) {
+            const int now = picks_[i];
+            Cost before = s_.own(i, now, w_);
+            Solver::add(before, around(int(i)));
+            for (size_t n = 0; n < own_[i].size(); ++n) {
+                if (s_.active()[i][n] == now) continue;
+                picks_[i] = s_.active()[i][n];
+                Move m = {int(i), picks_[i], own_[i][n], 0};
+                Solver::add(m.change, around(int(i)));
+                Solver::add(m.change, before, -1);
+                for (int k = 0; k < KINDS; ++k) m.price += m.change.of[k] * w_[k];
+                scaled(m.change);
+                moves_.push_back(m);
+            }
+            picks_[i] = now;
+        }
+    }
+    void take(const Move &m) {
+        picks_[m.stage] = m.option;
+        Solver::add(used_, m.change);
+    }
+    bool single() {
+        const Cost none = Cost();
+        const Move *best = nullptr;
+        double least = beyond(used_) - CLOSE;
+        for (const Move &m : moves_) {
+            const double left = after(m.change, none);
+            if (left < least) least = left, best = &m;
+        }
+        if (best) take(*best);
+        return best != nullptr;
+    }
+    bool pair() {
+        const size_t most = std::min<size_t>(moves_.size(), 250);
+        std::partial_sort(moves_.begin(), moves_.begin() + most, moves_.end(), [](const Move &a, const Move &b) {
+            return a.price != b.price ? a.price < b.price : a.stage != b.stage ? a.stage < b.stage : a.option < b.option;
+        });
+        const Move *one = nullptr, *two = nullptr;
+        double least = beyond(used_) - CLOSE;
+        for (size_t i = 0; i < most; ++i)
+            for (size_t j = 0; j < i; ++j) {
+                const double left = after(moves_[i].change, moves_[j].change);
+                if (left < least && apart(moves_[i].stage, moves_[j].stage)) least = left, one = &moves_[i], two = &moves_[j];
+            }
+        if (!one) return false;
+        const Move a = *one, b = *two;
+        take(a), take(b);
+        return true;
+    }
+    bool apart(int a, int b) const {
+        if (a == b) return false;
+        for (int j : p_.around[a]) if (p_.ends[j].first == b || p_.ends[j].second == b) return false;
+        return true;
+    }
+
+    const Solver &s_;
+    const Problem &p_;
+    double w_[KINDS];
+    std::vector<std::vector<Cost> > own_;
+    std::vector<Move> moves_;
+    int *picks_;
+    Cost used_;
+};
+
+// A stage and a kind in whose cost the designs of a mixture differ most: allowing less than `middle` on one side and more on
+// the other leaves the mixture on neither.
 struct Split {
     int stage, kind;
     double middle, spread;
 };
 
-// Moves weights towards what is short. 1: picks fit as far as costs are known here; 0: proved that nothing fits; -1: neither,
-// and `split` says what to decide next (stage -1: nothing).
-int balance(const Solver &s, int rounds, double *share, int *picks, Split *split) {
-    if (s.empty()) return 0;
-    const Problem &p = s.problem();
-    const size_t stages = p.stages.size();
-    std::vector<Cost> low(stages), high(stages);
-    Priced v;
-    for (int k = 0; k < rounds; ++k) {
-        s.price(share, v);
-        if (v.value > 1 + CLOSE) return 0;
-        s.trace(v, picks);
-        const Cost total = s.cost(share, picks);
-        double over = 0, sum = 0, norm = 0;
-        for (int r = 0; r < KINDS; ++r) over = std::max(over, total.of[r] * s.scale()[r] - (s.budget()[r] <= 0 ? 0 : 1));
-        if (over <= 0) return 1;
-        for (size_t i = 0; split && i < stages; ++i) {
-            const Cost &c = p.stages[i]->cost[picks[i]];
-            for (int r = 0; r < KINDS; ++r) {
-                low[i].of[r] = k <= rounds / 3 ? c.of[r] : std::min(low[i].of[r], c.of[r]);
-                high[i].of[r] = k <= rounds / 3 ? c.of[r] : std::max(high[i].of[r], c.of[r]);
+Split widest(const Solver &s, const Seen &seen) {
+    Split found = {-1, 0, 0, 0};
+    for (size_t i = 0; i < s.active().size(); ++i)
+        for (int r = 0; r < KINDS; ++r) {
+            double low = 0, high = 0;
+            bool first = true;
+            for (size_t k = 0; k < seen.used.size(); ++k) {
+                if (k >= seen.part.size() || seen.part[k] < 1e-6) continue;
+                const double c = s.problem().stages[i]->cost[seen.picks[k][i]].of[r];
+                low = first ? c : std::min(low, c);
+                high = first ? c : std::max(high, c);
+                first = false;
+            }
+            const double spread = (high - low) * s.scale()[r] * (seen.share[r] + 0.01);
+            if (spread > found.spread) {
+                const Split better = {int(i), r, (high + low) / 2, spread};
+                found = better;
             }
         }
-        for (int r = 0; r < KINDS; ++r) norm = std::max(norm, std::fabs(total.of[r] * s.scale()[r] - 1));
-        const double step = std::min(2.0, 1.5 / norm) / (1 + k / 6.0);
-        for (int r = 0; r < KINDS; ++r) sum += share[r] *= std::exp((total.of[r] * s.scale()[r] - 1) * step);
-        for (int r = 0; r < KINDS; ++r) share[r] = std::max(share[r] / sum, 1e-7);
-        sum = 0;
-        for (int r = 0; r < KINDS; ++r) sum += share[r];
-        for (int r = 0; r < KINDS; ++r) share[r] /= sum;
-    }
-    if (split) {
-        const Split none = {-1, 0, 0, 0};
-        *split = none;
-        for (size_t i = 0; i < stages; ++i)
-            for (int r = 0; r < KINDS; ++r) {
-                const double spread = (high[i].of[r] - low[i].of[r]) * s.scale()[r] * (share[r] + 0.01);
-                if (spread > split->spread) {
-                    const Split found = {int(i), r, (high[i].of[r] + low[i].of[r]) / 2, spread};
-                    *split = found;
-                }
-            }
-    }
-    return -1;
+    return found;
 }
 
-// Branch and bound: what weights leave open is split in two until they decide. As balance.
-int branch(Solver &s, int rounds, double *share, int *picks, i64 &nodes) {
-    Split split = {-1, 0, 0, 0};
-    const int found = balance(s, rounds, share, picks, &split);
-    if (found >= 0) return found;
-    if (nodes <= 0 || split.stage < 0) return -1;
+const int PASSES = 6; // of weights and what they leave out
+
+// As balance, then by leaving out what cannot be part of a design, by exchanges, and by branch and bound: what weights leave
+// open is split in two until they decide or `effort` sums are done.
+int decide(Solver &s, int rounds, double *share, int *picks, i64 &effort) {
+    Seen seen;
+    for (int pass = 0; pass < PASSES; ++pass) {
+        seen = Seen();
+        const int found = balance(s, rounds, share, picks, seen);
+        effort -= s.work() * i64(seen.used.size() + 2);
+        if (found >= 0) return found;
+        size_t options = 0;
+        for (const std::vector<int> &a : s.active()) options += a.size();
+        const size_t gone = s.filter(seen.best);
+        if (s.empty()) return 0;
+        if (10 * gone < options) break;
+    }
+    std::vector<size_t> order;
+    for (size_t k = 0; k < seen.part.size(); ++k) if (seen.part[k] > 1e-6) order.push_back(k);
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return over(seen.used[a].of) < over(seen.used[b].of); });
+    for (size_t n = 0; n < std::min<size_t>(order.size(), 3); ++n) {
+        std::copy(seen.picks[order[n]].begin(), seen.picks[order[n]].end(), picks);
+        if (Exchange(s, seen.share).run(seen.share, picks)) return 1;
+    }
+    const Split split = widest(s, seen);
+    if (effort <= 0 || split.stage < 0) return -1;
     bool open = false;
-    const std::vector<int> whole = s.active()[split.stage];
     for (int side = 0; side < 2; ++side) {
-        --nodes;
         std::vector<int> part;
-        for (int o : whole)
+        for (int o : s.active()[split.stage])
             if ((s.problem().stages[split.stage]->cost[o].of[split.kind] <= split.middle) == (side == 0)) part.push_back(o);
-        s.allow(split.stage, part);
+        Solver inside = s;
+        inside.allow(split.stage, part);
         double w[KINDS];
         std::copy(share, share + KINDS, w);
-        const int inside = branch(s, 18, w, picks, nodes);
-        if (inside == 1) std::copy(w, w + KINDS, share);
-        s.allow(split.stage, whole);
-        if (inside == 1) return 1;
-        open |= inside < 0;
+        const int found = decide(inside, 18, w, picks, effort);
+        if (found == 1) {
+            std::copy(w, w + KINDS, share);
+            return 1;
+        }
+        open |= found < 0;
     }
     return open ? -1 : 0;
 }
@@ -480,7 +871,6 @@ void *flow_map_joint(int64_t from, int64_t to, const int64_t *gear, const int64_
         Cost c;
         for (int k = 0; k < KINDS; ++k) c.of[k] = double(gear[i * KINDS + k]);
         e->gear.push_back(c);
-        e->gears.add(c);
         e->near.push_back(int(near[i]));
         e->far.push_back(int(far[i]));
     }
@@ -489,13 +879,16 @@ void *flow_map_joint(int64_t from, int64_t to, const int64_t *gear, const int64_
 void flow_map_joint_free(void *joint) { delete static_cast<Joint *>(joint); }
 
 // layers, joints: handles. forks: per stage and output label, one stage after another: 5 of cost, streams, their number.
-// fifos: number, 5 of cost in shift registers, 5 in block RAM. steps: 6 each.
+// fifos: number, 5 of cost in shift registers, 5 in block RAM. visits: 4 each. cap: entries of a table. deep: stage, number of
+// its own stream, number of the stream that it is here.
 void *flow_map_problem(int64_t stages, void *const *layers, const int64_t *forks, int64_t joints, void *const *joint,
-                       const int64_t *ends, int64_t steps,                       const int64_t *step, int64_t fifos, const int64_t *fifo, const int64_t *fixed) {
+                       const int64_t *ends, int64_t visits, const int64_t *visit, int64_t fifos, const int64_t *fifo, const int64_t *fixed,
+                       int64_t cap, int64_t deeper, const int64_t *deep) {
     Problem *p = new Problem();
     for (i64 s = 0; s < stages; ++s) {
         const Layer *layer = static_cast<const Layer *>(layers[s]);
         p->stages.push_back(layer);
+        p->inner.push_back(layer->inner);
         std::vector<Cost> cost(layer->outs);
         std::vector<std::pair<int, int> > streams(layer->outs);
         for (int o = 0; o < layer->outs; ++o, forks += 7) {
@@ -509,9 +902,18 @@ void *flow_map_problem(int64_t stages, void *const *layers, const int64_t *forks
         p->joints.push_back(static_cast<const Joint *>(joint[j]));
         p->ends.push_back(std::make_pair(int(ends[2 * j]), int(ends[2 * j + 1])));
     }
-    for (i64 s = 0; s < steps; ++s, step += 6) {
-        const Step t = {step[0], step[1], step[2], step[3], step[4], step[5]};
-        p->steps.push_back(t);
+    p->cap = cap;
+    for (i64 d = 0; d < deeper; ++d, deep += 3)
+        for (size_t o = 0; o < p->inner[deep[0]].size(); ++o)
+            if (p->stages[deep[0]]->inner[o] == deep[1]) p->inner[deep[0]][o] = int(deep[2]);
+    p->around.resize(stages);
+    for (i64 j = 0; j < joints; ++j) {
+        p->around[p->ends[j].first].push_back(int(j));
+        if (p->ends[j].first != p->ends[j].second) p->around[p->ends[j].second].push_back(int(j));
+    }
+    for (i64 s = 0; s < visits; ++s, visit += 4) {
+        const Visit v = {visit[0], visit[1], visit[2], visit[3]};
+        p->visits.push_back(v);
     }
     for (i64 f = 0; f < fifos; ++f, fifo += 11) {
         Fifo x;
@@ -539,13 +941,20 @@ int64_t flow_map_floor(void *problem, int64_t low, const double *budget, int rou
     }
     double w[KINDS];
     std::copy(share, share + KINDS, w);
-    if (balance(Solver(p, high, budget), rounds, w, picks.data(), nullptr) == 0) return -1;
+    const auto proved = [&](i64 interval) {
+        std::copy(share, share + KINDS, w);
+        Seen seen;
+        return balance(Solver(p, interval, budget), rounds, w, picks.data(), seen) == 0;
+    };
+    if (proved(high)) {
+        std::copy(w, w + KINDS, share);
+        return -1;
+    }
     while (low < high) {
         // Cycles spread over orders of magnitude: halve the ratio.
         i64 mid = i64(std::sqrt(double(low) * double(high)));
         mid = std::min(std::max(mid, low), high - 1);
-        std::copy(share, share + KINDS, w);
-        if (balance(Solver(p, mid, budget), rounds, w, picks.data(), nullptr) == 0) {
+        if (proved(mid)) {
             std::copy(w, w + KINDS, share);
             low = next_candidate(p, mid + 1);
         } else {
@@ -558,12 +967,11 @@ int64_t flow_map_floor(void *problem, int64_t low, const double *budget, int rou
     return low;
 }
 
-// A design of at most `interval`: 1 and its picks, 0 when none is possible, -1 when neither was found out.
-int flow_map_fit(void *problem, int64_t interval, const double *budget, int rounds, int64_t nodes, double *share, int *picks) {
+// A design of at most `interval`: 1 and its picks, 0 when none is possible, -1 when neither was found out with `effort`.
+int flow_map_fit(void *problem, int64_t interval, const double *budget, int rounds, int64_t effort, double *share, int *picks) {
     Solver s(*static_cast<const Problem *>(problem), interval, budget);
-    if (nodes <= 0) return balance(s, rounds, share, picks, nullptr);
-    i64 left = nodes;
-    return branch(s, rounds, share, picks, left);
+    i64 left = effort;
+    return decide(s, rounds, share, picks, left);
 }
 
 // The design of least weighted cost: its picks, and whether it fits.

@@ -18,14 +18,15 @@ from flow.cost.targets import CSYNTH, Decision
 from flow.design import Bound, Design, Folding, Netlist, Report, Violation, excess
 from flow.ir.graph import Graph
 from flow.layout import Layout
-from flow.mapping import choose, fifos
+from flow.mapping import choose, contents, fifos
 from flow.mapping.choose import Floats, Problem
 
 TRIES = 14  # intervals tried above the bound, in growing steps
 GROWTH = 0.001  # of the first step from interval to interval; it doubles
 BISECTIONS, SEARCHES = 6, 5
 GOOD_GAP = 0.01  # a design this close to its bound is good enough
-CORRECTIONS = 3  # designs realised at an interval, each with what the one before lacked set aside
+CORRECTIONS = 3  # designs realised at an interval, each counting on what the FIFOs of the one before held
+QUICK = 4_000_000  # sums of a search for a design
 LIMITS = {"lut": "lut", "ff": "ff", "dsp": "dsp", "bram18": "memory", "uram": "memory"}
 
 
@@ -92,13 +93,14 @@ class Task:
     clock_mhz: float
     problem: Problem = field(init=False)
     budget: Resources = field(init=False)
-    reserve: Floats = field(init=False)  # what FIFOs took beyond their least
+    expected: Problem = field(init=False)  # with FIFOs as deep as in the last design that did not fit
+    reserve: Floats = field(init=False)  # what was not expected there
     weights: Floats = field(init=False)
     bound: int | None = None  # proved: no design that fits has a smaller interval
     limit: str = "stream"
 
     def __post_init__(self) -> None:
-        self.problem = choose.problem(self.graph, self.board)
+        self.problem = self.expected = choose.problem(self.graph, self.board)
         self.budget = cost.share(self.board, self.goal.max_utilisation, self.goal.decision)
         self.reserve = np.zeros(len(KINDS))
         self.weights = choose.even()
@@ -118,30 +120,33 @@ class Task:
         found = layout.compose(self.graph, self.foldings(picks), self.board, self.cycles(picks))
         return Found(tuple(picks), found.with_depths(timing.depths_of(found)))
 
-    def fitting(self, picks: Sequence[int], interval: int, weights: Floats) -> Found | None:
-        """Realised picks if they fit; if not, what they took beyond what was counted is set aside."""
+    def fitting(self, picks: Sequence[int]) -> Found | None:
+        """Realised picks if they fit; if not, the next choice counts on what FIFOs hold here."""
         found = self.realise(picks)
-        if excess(found.resources, self.budget):
-            moved = fifos.allocate(found.layout.fifos, found.resources, self.budget)
-            found = Found(found.picks, found.layout.with_fifos(moved))
-        if not excess(found.resources, self.budget):
+        used = found.resources
+        if not excess(used, self.budget):
             return found
-        counted = self.problem.cost(interval, self.limits(0), weights, picks)
-        self.reserve = np.maximum(self.reserve, np.array(found.resources) - counted)
+        moved = found.layout.with_fifos(fifos.allocate(found.layout.fifos, used, self.budget))
+        short = np.maximum(0, np.array(layout.resources(moved)) - np.array(self.budget))
+        if not short.any():
+            return Found(found.picks, moved)
+        self.reserve = self.reserve + short if self.expected is not self.problem else self.reserve
+        held = contents.held(self.graph, self.problem, picks, found.layout.fifos)
+        self.expected = choose.problem(self.graph, self.board, held)
         return None
 
     def at(self, interval: int) -> Found | None:
         """A design of at most ``interval``; the one of least area where that fits."""
-        self.reserve *= 0.5  # deeper FIFOs of other designs say little about this one's
+        self.reserve *= 0.5
         for _ in range(CORRECTIONS):
             weights = choose.even()
-            picks = self.problem.cheapest(interval, self.limits(), weights)
+            picks = self.expected.cheapest(interval, self.limits(), weights)
             if picks is None:
                 weights = self.weights.copy()
-                state, picks = self.problem.fit(interval, self.limits(), weights, self.nodes)
+                state, picks = self.expected.fit(interval, self.limits(), weights, QUICK)
                 if state != 1:
                     return None
-            found = self.fitting(picks, interval, weights)
+            found = self.fitting(picks)
             if found is not None:
                 return found
         return None
@@ -151,16 +156,11 @@ class Task:
         if self.bound is None or interval < self.bound:
             return False
         weights = self.weights.copy()
-        if not self.problem.proves(interval, self.limits(0), weights, self.nodes):
+        if not self.problem.proves(interval, self.limits(0), weights):
             return False
         self.bound = self.problem.next(interval + 1)
         self.limit = LIMITS[KINDS[int(np.argmax(weights))]]
         return True
-
-    @property
-    def nodes(self) -> int:
-        """Of a search that takes some hundredths of a second, whatever the network's size."""
-        return min(200, 2_500_000 // self.problem.work)
 
     def proof(self, found: Found, started: float) -> Bound:
         assert self.bound is not None
@@ -249,9 +249,6 @@ def fastest(task: Task) -> Found | None:
     while found is None and task.prove(task.bound) and task.bound is not None and task.bound < top:
         found = task.at(task.bound)
     interval = max(interval, task.bound or top)
-    slowest = None if found is not None else task.at(top)
-    if found is None and slowest is None:
-        return None
     for _ in range(TRIES):
         if found is not None or interval >= top:
             break
@@ -259,9 +256,8 @@ def fastest(task: Task) -> Found | None:
         interval = task.problem.next(max(interval + 1, int(interval * (1 + growth)))) or top
         growth *= 2
         found = task.at(interval)
-    found = found or slowest
-    assert found is not None
-    return _searched(task, _closer(task, found, failed))
+    found = found or task.at(top)
+    return found and _searched(task, _closer(task, found, failed))
 
 
 def _closer(task: Task, found: Found, failed: int) -> Found:

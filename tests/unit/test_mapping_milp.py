@@ -174,7 +174,7 @@ def test_what_is_proved_infeasible_is_and_what_fits_does(seed: int) -> None:
     assert bound is not None
     interval, decided = bound, False
     for _ in range(12):
-        state, picks = p.fit(interval, budget, weights, nodes=400, handle=p.relaxed)
+        state, picks = p.fit(interval, budget, weights, handle=p.relaxed, effort=400_000_000)
         if state == 0:
             assert least_share(graph, place, interval) > 1 - 1e-6
         elif state == 1:
