@@ -43,7 +43,7 @@ from flow.ir.graph import Graph
 Floats = NDArray[np.float64]
 CAP = ctypes.c_int64(1024)  # entries of a table
 ROUNDS = 40  # updates of the weights
-EFFORT = 40_000_000  # sums of branch and bound
+EFFORT = 6_000_000  # sums of branch and bound
 INPUT, READ, STAGE = range(3)  # what the kernel visits
 
 

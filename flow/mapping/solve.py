@@ -26,7 +26,7 @@ GROWTH = 0.001  # of the first step from interval to interval; it doubles
 BISECTIONS, SEARCHES = 6, 5
 GOOD_GAP = 0.01  # a design this close to its bound is good enough
 CORRECTIONS = 3  # designs realised at an interval, each counting on what the FIFOs of the one before held
-QUICK = 4_000_000  # sums of a search for a design
+QUICK = 3_000_000  # sums of a search for a design
 LIMITS = {"lut": "lut", "ff": "ff", "dsp": "dsp", "bram18": "memory", "uram": "memory"}
 
 
@@ -162,6 +162,17 @@ class Task:
         self.limit = LIMITS[KINDS[int(np.argmax(weights))]]
         return True
 
+    def rise(self) -> None:
+        """Raise the bound as far as proofs go: in growing steps, then by bisection."""
+        growth, high = GROWTH, None
+        while self.bound is not None and (high is None or self.bound < high):
+            aim = self.bound * (1 + growth) if high is None else math.sqrt(self.bound * high)
+            trial = self.problem.next(max(self.bound, int(aim))) or self.bound
+            trial = self.bound if high is not None and trial >= high else trial
+            if not self.prove(trial):
+                high = trial
+            growth *= 2
+
     def proof(self, found: Found, started: float) -> Bound:
         assert self.bound is not None
         gap = found.interval / self.bound - 1
@@ -246,9 +257,12 @@ def fastest(task: Task) -> Found | None:
     top = max(int(t.options.cycles[-1]) for t in task.problem.tables)
     interval, growth, failed = task.bound, GROWTH, task.bound - 1
     found = task.at(interval)
-    while found is None and task.prove(task.bound) and task.bound is not None and task.bound < top:
+    if found is None and task.prove(task.bound):
+        task.rise()
+        if task.bound is None:
+            return None
         found = task.at(task.bound)
-    interval = max(interval, task.bound or top)
+    interval = max(interval, task.bound)
     for _ in range(TRIES):
         if found is not None or interval >= top:
             break
