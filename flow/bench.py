@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def load(name: str) -> Callable[[list[str]], Iterator[Table]]:
     if name not in names():
         have = ", ".join(names()) or "none here: benchmarks come with the source checkout"
         raise ValueError(f"no benchmark {name!r}; benchmarks: {have}")
+    package = sys.modules.setdefault("benchmarks", types.ModuleType("benchmarks"))  # so that they find each other
+    package.__path__ = [str(FOLDER)]
     spec = importlib.util.spec_from_file_location(f"benchmarks.{name}", FOLDER / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
