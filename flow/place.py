@@ -52,6 +52,14 @@ def solve(graph: Graph, place: Place, goal: Goal, clock: float | None = None) ->
     return mapping.solve_platform(graph, place, goal, clock)
 
 
+def evaluate(graph: Graph, place: Place, goal: Goal, clock: float | None = None) -> Report | NoFit:
+    """The estimate of the best design, judged as the goal says; on one board without building it."""
+    if isinstance(place, Board):
+        return mapping.evaluate(graph, place, goal, clock)
+    design = mapping.solve_platform(graph, place, goal, clock)
+    return design if isinstance(design, NoFit) else report(design, goal)
+
+
 def report(design: Design | System, goal: Goal, decision: Decision | None = None) -> Report:
     """The estimate of a design, judged as the goal says or by another decision."""
     decision = decision or goal.decision

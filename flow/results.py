@@ -48,6 +48,7 @@ def write(study: Study, proofs: list[dict[str, Any]]) -> dict[str, Any]:
     told = meta(study, points) | {
         "pictures": pictures,
         "tool_reports": tool_reports(study),
+        "evaluations": effort.evaluations(study),
         "rungs": effort.rungs(study),
         "rankings": effort.rankings(study),
     }

@@ -31,8 +31,8 @@ from flow.workers import Done, Failed, Task, Workers
 
 Say = Callable[[str], None]
 # What a trial's record holds of its estimate.
-RESULT = ("feasible", "violation", "violations", "objectives", "seconds", "failure", "gap", "fidelity", "tool", "raw",
-          "shares")  # fmt: skip
+RESULT = ("feasible", "violation", "violations", "objectives", "seconds", "cpu_seconds", "failure", "gap", "fidelity",
+          "tool", "raw", "shares")  # fmt: skip
 
 
 class RunError(ValueError):

@@ -65,19 +65,18 @@ def measures(report: Report, where: Place) -> dict[str, float]:
 
 def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings: dict[str, Any]) -> dict[str, Any]:
     """Map a network with stand-in weights and estimate it: a fast, complete answer before any training."""
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     where = place_of(settings)
-    graph = random_graph(from_json(spec_json))
-    design = place.solve(graph, where, goal_of(settings, budget), clock_mhz)
-    if isinstance(design, NoFit):
+    report = place.evaluate(random_graph(from_json(spec_json)), where, goal_of(settings, budget), clock_mhz)
+    if isinstance(report, NoFit):
         return {
             "feasible": False,
-            "violation": feedback.excess(design.violations),
-            "violations": [v.json() for v in design.violations],
+            "violation": feedback.excess(report.violations),
+            "violations": [v.json() for v in report.violations],
             "objectives": {},
             "seconds": time.perf_counter() - started,
+            "cpu_seconds": time.process_time() - busy,
         }
-    report = place.report(design, goal_of(settings, budget), feedback.decision(settings))
     found = {
         "feasible": report.fits,
         "violation": feedback.excess(report.violations) if report.violations else 0.0,
@@ -85,6 +84,7 @@ def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings
         **estimated(report, where, settings),
         "gap": report.bound.gap if report.bound else None,
         "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - busy,
     }
     return (
         feedback.judged(found, settings, where) if isinstance(where, Board) and settings.get("calibration") else found
@@ -189,10 +189,9 @@ def refine(checkpoint: str, clock: float, budgets: list[float], settings: dict[s
     limit = settings["max_utilisation"]
 
     def point(budget: float, objective: str) -> dict[str, Any] | None:
-        design = place.solve(graph, where, goal_of(settings, budget, objective), clock)
-        if isinstance(design, NoFit):
+        report = place.evaluate(graph, where, goal_of(settings, budget, objective), clock)
+        if isinstance(report, NoFit):
             return None
-        report = place.report(design, goal_of(settings, budget, objective), feedback.decision(settings))
         found = {"clock_mhz": clock, "budget": budget, "objective": objective}
         return {**found, **estimated(report, where, settings)} if report.fits else None
 

@@ -54,6 +54,7 @@ def render(front: Json, trials: Sequence[Json], meta: Json) -> str:
         refused=_refused(trials),
         agreement=agreement.svg(meta.get("tool_reports", ())),
         agreements=agreement.rows(meta.get("tool_reports", ())),
+        evaluations=meta.get("evaluations", ()),
         rungs=meta.get("rungs", ()),
         rankings=meta.get("rankings", ()),
         config=rows_of(meta["config"]),
