@@ -41,10 +41,13 @@ def _schedules() -> dict[str, Schedule]:
 
 
 def block(op: Op, where: str = "") -> ModuleType:
-    """The block that serves an operator. Raises UnsupportedError."""
-    for m in modules():
-        if hasattr(m, "serves") and m.serves(op):
-            return m
+    """The block that serves an operator, asked for once an operator. Raises UnsupportedError."""
+    kept, every = vars(op), modules()
+    if kept.get("_block", (0, 0))[0] != id(every):
+        kept["_block"] = id(every), next((i for i, m in enumerate(every) if hasattr(m, "serves") and m.serves(op)), -1)
+    at: int = kept["_block"][1]
+    if at >= 0:
+        return every[at]
     raise UnsupportedError(f"{where or op.kind}: no hardware block serves operator {op.kind}")
 
 
