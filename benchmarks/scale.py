@@ -4,8 +4,8 @@
 
 The first table drives the real search - strategy, promotion, journal, resume, report - over real networks of the
 default space. Only the three expensive steps are answered by formulas at once (latency and utilisation from work and
-weights, accuracy from size and a network's own digest), so that what is measured is the search. The second simulates
-workers that take as long as trainings do, with the real promotion policy deciding what they get: see docs/scale.md.
+weights, accuracy from size and a network's own digest), so that what is measured is the search. The second plays what
+that search asked of its workers to simulated ones, which take as long as trainings do: see docs/scale.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,81 +72,154 @@ def scored(spec_json: str, settings: dict[str, Any]) -> Row:
 ANSWERS = {tasks.estimate_candidate: estimated, tasks.train_candidate: trained, tasks.score_network: scored}
 
 
-class AtOnce:
-    """Workers whose answers are there at once."""
-
-    def run(self, work: list[Task]) -> Iterator[Done | Failed]:
-        for task in work:
-            yield Done(task.key, ANSWERS[task.function](*task.arguments), 0.0)
-
-
 SECONDS = {tasks.estimate_candidate: 0.4, tasks.score_network: 0.3}  # of one core, CIFAR-10: measured means
 IMAGE_S = 4.8e-11  # of one core a multiply-accumulate, forward and backward: 45 s for 45,000 images of 20.7 million
-IMAGES = {"few": 2_000, "short": 16_000, "full": 13 * 45_000}
+IMAGES = {"few": 2_000, "short": 16_000, "epoch": 56_000, "full": 13 * 45_000}
 SPREAD = 0.3  # deviation of the logarithm of a task's time: what shared machines add
 DISPATCH_S = 0.002  # of the head a task
+FULL = 96  # candidates for each that is trained fully
+LARGE = 384  # candidates of a generation for many nodes
+NODES = (1, 2, 8, 32, 128, 1000)
 
 
-class Virtual:
-    """``nodes`` single workers in virtual time, tasks in order to whichever is free first; the head's own work is real
-    time in which all of them wait. One task in a thousand is lost half-way and done again."""
+def seconds(task: Task) -> float:
+    """Of one core, the mean."""
+    base = SECONDS.get(task.function)
+    return base or from_json(task.arguments[0]).macs * IMAGE_S * IMAGES[task.arguments[2]["recipe"]]
 
-    def __init__(self, nodes: int, seed: int = 0) -> None:
-        self.nodes, self.rng = nodes, np.random.default_rng(seed)
-        self.clock = self.busy = self.head = 0.0
-        self.left = time.process_time()  # not the wall clock: the machine may be shared
 
-    def seconds(self, task: Task) -> float:
-        base = SECONDS.get(task.function)
-        if base is None:
-            base = from_json(task.arguments[0]).macs * IMAGE_S * IMAGES[task.arguments[2]["recipe"]]
-        mean = base * float(self.rng.lognormal(0.0, SPREAD))
-        return mean * 1.5 if self.rng.random() < 1e-3 else mean
+@dataclass
+class Generation:
+    """What one generation of a search asked for. ``rungs``: seconds of the tasks of each, which need the results of
+    the one before; ``head``: the search's own processor seconds; ``full``: of full trainings that can begin after it
+    and that no later generation waits for."""
+
+    rungs: list[list[float]]
+    head: float = 0.0
+    full: list[float] = field(default_factory=list)
+
+
+class AtOnce:
+    """Workers whose answers are there at once; what they are asked is kept."""
+
+    def __init__(self) -> None:
+        self.trace: list[Generation] = []
+        self.shorts: list[tuple[float, int]] = []  # accuracy and work of shortly trained networks not yet trained fully
+        self.asked, self.left = 0, time.process_time()  # not the wall clock: the machine may be shared
 
     def run(self, work: list[Task]) -> Iterator[Done | Failed]:
-        self.head += time.process_time() - self.left
-        self.clock += time.process_time() - self.left
-        free = [self.clock] * self.nodes
-        ends = []
-        for k, task in enumerate(work):
-            start = max(heapq.heappop(free), self.clock + k * DISPATCH_S)
-            took = self.seconds(task)
-            heapq.heappush(free, start + took)
-            self.busy += took
-            ends.append((start + took, k))
-        self.clock = max(ends, default=(self.clock, 0))[0]
-        answers = [Done(work[k].key, ANSWERS[work[k].function](*work[k].arguments), 0.0) for _, k in sorted(ends)]
+        if work and work[0].function is tasks.estimate_candidate:
+            self.generation(len(work))
+        if self.trace:
+            self.trace[-1].head += time.process_time() - self.left
+            self.trace[-1].rungs.append([seconds(t) for t in work])
+        self.shorts += [
+            (accuracy(spec, "full"), spec.macs)
+            for spec in (from_json(t.arguments[0]) for t in work if t.trains and t.arguments[2]["recipe"] == "short")
+        ]
+        answers = [Done(t.key, ANSWERS[t.function](*t.arguments), 0.0) for t in work]
         self.left = time.process_time()
         yield from answers
 
+    def generation(self, count: int) -> None:
+        self.asked += count
+        while self.shorts and self.asked >= FULL:
+            self.asked -= FULL
+            best = max(self.shorts)
+            self.shorts.remove(best)
+            self.trace[-1].full.append(best[1] * IMAGE_S * IMAGES["full"])
+        self.trace.append(Generation([]))
 
-def simulated(folder: Path, nodes: int, generation: int, generations: int) -> Row:
-    config = Config(trials=generation * generations, time_s=1e7, toolchain="none", generation=generation)
-    pool = Virtual(nodes)
-    with Archive.create(folder, config.dict(), {}) as archive:
-        explore.explore(Study(config, archive, lambda text: None), pool)
-    return {
-        "nodes": nodes,
-        "generation": generation,
-        "utilisation": f"{pool.busy / (pool.clock * nodes):.1%}",
-        "candidates an hour": round(3600 * config.trials / pool.clock),
-        "speed-up": round(pool.busy / pool.clock, 1),
-        "head's share of the time": f"{pool.head / pool.clock:.1%}",
-    }
+
+class Cluster:
+    """``nodes`` single workers and one head in virtual time; ``lag`` generations are at work at once, each decided
+    when the one ``lag`` before it is told: on results that do not depend on who was fast, so the search stays
+    reproducible. Earlier generations first, the longest task first; one task in a thousand is lost half-way."""
+
+    def __init__(self, trace: list[Generation], nodes: int, lag: int) -> None:
+        self.trace, self.nodes, self.lag, self.rng = trace, nodes, lag, np.random.default_rng(0)
+        self.now = self.head = 0.0
+        self.free, self.count = nodes, itertools.count()
+        self.events: list[tuple[float, int, int, bool]] = []  # time, number, generation, whether of a rung
+        self.ready: list[tuple[float, float, int, int]] = []  # priority, -seconds, number, generation
+        self.rung, self.open = [0] * len(trace), [0] * len(trace)
+        self.spans: list[tuple[float, float]] = []
+
+    def run(self) -> tuple[float, float]:
+        """Seconds until the last generation is told, and seconds of all workers' work within them."""
+        for g in range(min(self.lag, len(self.trace))):
+            self.ask(g)
+        while self.events and self.rung[-1] <= len(self.trace[-1].rungs):
+            self.now, _, g, waited = heapq.heappop(self.events)
+            self.free += 1
+            if waited:
+                self.open[g] -= 1
+                if not self.open[g]:
+                    self.ask(g)
+            self.dispatch()
+        return self.now, sum(min(end, self.now) - begin for begin, end in self.spans if begin < self.now)
+
+    def ask(self, g: int) -> None:
+        """The next rung of a generation, after the head has thought; after the last one it is told."""
+        rungs = self.trace[g].rungs
+        while self.rung[g] <= len(rungs):
+            self.head = max(self.head, self.now) + self.trace[g].head / (len(rungs) + 1)
+            k, self.rung[g] = self.rung[g], self.rung[g] + 1
+            if k == len(rungs):
+                for s in self.trace[g].full:
+                    heapq.heappush(self.ready, (math.inf, -s, next(self.count), g))
+                if g + self.lag < len(self.trace):
+                    self.ask(g + self.lag)
+            elif rungs[k]:
+                self.open[g] = len(rungs[k])
+                for s in rungs[k]:
+                    heapq.heappush(self.ready, (g, -s, next(self.count), g))
+                break
+        self.dispatch()
+
+    def dispatch(self) -> None:
+        while self.ready and self.free:
+            priority, negative, _, g = heapq.heappop(self.ready)
+            self.head = max(self.head, self.now) + DISPATCH_S
+            took = -negative * float(self.rng.lognormal(0.0, SPREAD)) * (1.5 if self.rng.random() < 1e-3 else 1.0)
+            self.free -= 1
+            self.spans.append((self.head, self.head + took))
+            heapq.heappush(self.events, (self.head + took, next(self.count), g, priority != math.inf))
+
+
+def curve(trace: list[Generation], generation: int, most: int) -> Iterator[Row]:
+    """Utilisation by nodes, one generation after the other as built, and with several at once."""
+    for nodes in [n for n in NODES if n <= most]:
+        row: Row = {"nodes": nodes, "generation": generation}
+        for lag in (1, 4, 16, 64):
+            if lag < len(trace):
+                took, busy = Cluster(trace, nodes, lag).run()
+                row[f"{lag} at once"] = f"{busy / (took * nodes):.1%}"
+                row["candidates an hour"] = round(3600 * generation * len(trace) / took)
+        yield row
 
 
 def megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def search(folder: Path, count: int, strategy: str) -> Iterator[Row]:
+def traced(folder: Path, count: int, strategy: str, generation: int) -> list[Generation]:
+    """What a search of ``count`` candidates asks of its workers."""
+    config = Config(trials=count, time_s=1e7, strategy=strategy, toolchain="none", generation=generation)
+    pool = AtOnce()
+    with Archive.create(folder, config.dict(), {}) as archive:
+        explore.explore(Study(config, archive, lambda text: None), pool)
+    return pool.trace
+
+
+def search(folder: Path, count: int, strategy: str, pool: AtOnce) -> Iterator[Row]:
     """Seconds that the search itself takes per generation, early and late, then resume and report."""
     config = Config(trials=count, time_s=1e6, strategy=strategy, toolchain="none")
     marks: list[float] = []
     with Archive.create(folder, config.dict(), {}) as archive:
         study = Study(config, archive, lambda text: marks.append(time.perf_counter()))
         marks.append(time.perf_counter())
-        explore.explore(study, AtOnce())
+        explore.explore(study, pool)
     steps = [b - a for a, b in itertools.pairwise(marks)]
     tenth = max(1, len(steps) // 10)
     yield {"what": "first tenth, s a generation of 24", "value": round(sum(steps[:tenth]) / tenth, 3)}
@@ -176,11 +250,11 @@ def tables(arguments: list[str]) -> Iterator[tuple[str, list[Row]]]:
     p.add_argument("--keep", type=Path, help="folder for the run")
     a = p.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="coexplore-") as scratch:
-        rows = list(search(a.keep or Path(scratch) / "run", a.candidates, a.strategy))
+        pool = AtOnce()
+        rows = list(search(a.keep or Path(scratch) / "run", a.candidates, a.strategy, pool))
         yield f"{a.candidates:,} candidates, {a.strategy}", rows
-        rows = []
-        for nodes in [n for n in (1, 10, 100, 1000, 10_000) if n <= a.nodes]:
-            for generation in sorted({24, 4 * nodes, 12 * nodes}):
-                if generation >= 24:
-                    rows.append(simulated(Path(scratch) / f"{nodes}-{generation}", nodes, generation, 2))
-        yield "Exploring on many nodes, two generations, simulated", rows
+        rows = list(curve(pool.trace, Config().generation, a.nodes))
+        if a.candidates >= 4 * LARGE:
+            large = traced(Path(scratch) / "large", a.candidates, a.strategy, LARGE)
+            rows += curve(large, LARGE, a.nodes)
+        yield "Workers' utilisation, simulated: generations at once", rows

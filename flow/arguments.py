@@ -150,6 +150,9 @@ def _search_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--workers", type=positive, default=default_workers(), help="worker processes: one a core")
     p.add_argument("--toolchain", default="auto", help="auto, none, vitis_hls, vivado_hls, vitis-run")
     p.add_argument("--front-size", type=positive, default=10, help="most points on the final front")
+    p.add_argument(
+        "--seeds", type=positive, default=1, help="trainings of each finalist, where the time allows; the best counts"
+    )
     p.add_argument("--generation", type=positive, default=24, help="candidates a generation: several for each worker")
     p.add_argument("--engine", default="local", choices=["local", "ray"], help="this machine, or a Ray cluster")
     p.add_argument(

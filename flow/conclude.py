@@ -26,10 +26,12 @@ def conclude(study: Study, pool: Workers) -> list[dict[str, Any]]:
     Returns the journal's records of the front's points.
     """
     plan.narrow(study, pool)
-    specs, shares = plan.finalists(study)
-    said = ", ".join(f"{s.digest[:8]} {shares[s.digest]:.0%}" for s in specs)
-    study.note(f"training {len(specs)} networks fully, with these shares of the epochs: {said}")
-    train(study, pool, specs, shares)
+    finals = plan.finalists(study)
+    specs = finals.specs
+    said = ", ".join(f"{s.digest[:8]} {finals.shares[s.digest]:.0%}" for s in specs)
+    often = f", {finals.seeds} seeds each" if finals.seeds > 1 else ""
+    study.note(f"training {len(specs)} networks fully{often}, with these shares of the epochs: {said}")
+    train(study, pool, finals)
     if study.config.mode in ("nas", "sequential"):  # one network goes on: the most accurate
         specs = [max(specs, key=lambda s: (study.state.full.get(s.digest, 0.0), s.digest))]
     points = refined(study, pool, specs)
@@ -38,16 +40,17 @@ def conclude(study: Study, pool: Workers) -> list[dict[str, Any]]:
     return prove(study, pool, points)
 
 
-def train(study: Study, pool: Workers, specs: list[NetSpec], shares: dict[str, float]) -> None:
+def train(study: Study, pool: Workers, finals: plan.Finals) -> None:
     """The finalists' full training. With ``curves``, those after the first few are given up once their curve says
     that they stay below what the first ones' accelerators already give; the parting does not depend on the workers."""
+    specs, shares = finals.specs, finals.shares
     done: list[NetSpec] = []
     for part in plan.parts({s.digest: shares[s.digest] for s in specs}, plan.curves(study)):
         known = study.state.full.keys() | study.state.given_up
         fresh = [s for s in specs if s.digest in part and s.digest not in known]
         alike = [s for s in fresh if shares[s.digest] == min(shares.values())]
         needed = least_accuracies(study, pool, done, alike) if done and alike else {}
-        study.train(pool, fresh, "full", shares, plan.own_weights(study, fresh), needed, done)
+        study.train(pool, fresh, "full", shares, plan.own_weights(study, fresh), needed, done, finals.seeds)
         done += [s for s in specs if s.digest in part]
 
 

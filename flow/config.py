@@ -12,7 +12,7 @@ from flow.modes import MODES
 ACCELERATIONS = ("bounds", "proxies", "halving", "curves", "inherit")
 UNLIMITED = ("max_latency_ms", "min_fps", "max_energy_mj", "clock_mhz")  # 0 where the command line leaves them out
 AS_GIVEN = ("data", "mode", "trials", "max_utilisation", "target", "confidence", "seed", "workers", "toolchain",
-            "front_size", "device", "precision", "engine", "generation")  # fmt: skip
+            "front_size", "device", "precision", "engine", "generation", "seeds")  # fmt: skip
 OBJECTIVES = ("accuracy", "latency_ms", "utilisation")
 
 
@@ -54,6 +54,7 @@ class Config:
     accelerate: tuple[str, ...] = ACCELERATIONS
     engine: str = "local"
     generation: int = 24
+    seeds: int = 1  # of each full training, where the time allows
 
     def __post_init__(self) -> None:
         limits: dict[str, tuple[float, float]] = {
@@ -62,6 +63,7 @@ class Config:
             "front_size": (1, 1000),
             "workers": (1, 512),
             "generation": (4, 10**5),
+            "seeds": (1, 100),
         }
         limits |= {
             "max_utilisation": (0.001, 1),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -108,20 +109,31 @@ def own_weights(study: Study, specs: Iterable[NetSpec]) -> dict[str, Path]:
     return {d: next(p for p in found if p.exists()) for d, found in places.items() if any(p.exists() for p in found)}
 
 
-def finalists(study: Study) -> tuple[list[NetSpec], dict[str, float]]:
-    """Networks for full training in the order of their work, and each one's share of the recipe's epochs.
+@dataclass(frozen=True)
+class Finals:
+    """Networks for full training in the order of their work, each one's share of the recipe's epochs, and the seeds
+    that each is trained with."""
 
-    Journalled: a resumed run trains the same ones.
-    """
+    specs: list[NetSpec]
+    shares: dict[str, float]
+    seeds: int
+
+
+def finalists(study: Study) -> Finals:
+    """Whom and how long to train. Journalled: a resumed run trains the same ones."""
     for record in study.archive.of("finalists"):
-        return [study.state.specs[d] for d in record["networks"]], dict(record["shares"])
-    left = room(study)
+        return Finals([study.state.specs[d] for d in record["networks"]], record["shares"], record.get("seeds", 1))
+    left, workers = room(study), study.config.workers
     order = ranked(study, affordable(study, runners(study), left))
-    shares = shared({s.digest: price(study, s) for s in order}, left, study.config.workers, curves(study))
+    for seeds in range(study.config.seeds, 0, -1):  # several only where none is trained shorter for it
+        shares = shared({s.digest: seeds * price(study, s) for s in order}, left, workers, curves(study))
+        if min(shares.values()) >= 1:
+            break
     # The longest first, by work and not by measured pace: trial numbers follow this order.
-    chosen = sorted((s for s in order if s.digest in shares), key=lambda s: (-s.macs, s.digest))
-    study.archive.append({"kind": "finalists", "networks": [s.digest for s in chosen], "shares": shares})
-    return chosen, shares
+    specs = sorted((s for s in order if s.digest in shares), key=lambda s: (-s.macs, s.digest))
+    record = {"kind": "finalists", "networks": [s.digest for s in specs], "shares": shares, "seeds": seeds}
+    study.archive.append(record)
+    return Finals(specs, shares, seeds)
 
 
 def curves(study: Study) -> bool:

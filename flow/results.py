@@ -81,6 +81,7 @@ def point(study: Study, p: dict[str, Any]) -> dict[str, Any]:
         "clock_mhz": p["clock_mhz"],
         "budget": p["budget"],
         "mapped_for": p["objective"],
+        "seeds": study.state.seeds.get(p["network"], {}),
         "csim": result["csim"],
         "lint": result["lint"],
         "simulate": result["simulate"],

@@ -65,6 +65,7 @@ class State(expect.Known):
     epoch: dict[str, float] = field(default_factory=dict)
     full: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Ended] = field(default_factory=dict)  # of full trainings that were not given up
+    seeds: dict[str, dict[str, float | None]] = field(default_factory=dict)  # full accuracies by seed
     given_up: set[str] = field(default_factory=set)
 
 
@@ -211,10 +212,12 @@ class Study:
         parents: Mapping[str, Path] | None = None,
         needed: Mapping[str, float] | None = None,
         after: Sequence[NetSpec] = (),
+        seeds: int = 1,
     ) -> None:
         """Train networks in parallel; accuracies and paces go to the state and the journal.
 
         ``shares``: of the recipe's epochs, where not all; ``parents``: checkpoints whose weights they begin with;
+        ``seeds``: trainings of each network, of which the best counts;
         ``needed``: accuracies below which, told by the curves of the networks ``after``, a training is given up.
         """
         ended = [self.state.curves[s.digest] for s in after if s.digest in self.state.curves]
@@ -222,7 +225,7 @@ class Study:
         work = []
         longest = {s.digest: s.macs * (shares or {}).get(s.digest, 1.0) for s in specs}
         for s in sorted(specs, key=lambda s: (-longest[s.digest], s.digest)):  # first: no worker is left alone with it
-            how = {"recipe": recipe, "share": (shares or {}).get(s.digest, 1.0)}
+            how = {"recipe": recipe, "share": (shares or {}).get(s.digest, 1.0), "seeds": seeds}
             if parents and s.digest in parents:
                 how["parent"] = str(parents[s.digest])
             if needed and curves:
@@ -254,6 +257,8 @@ class Study:
                 1, record["epochs"] * record["images"]
             )  # journals before there were paces
             self.state.pace[digest] = record.get("pace", by_time)
+        if recipe == "full":
+            self.state.seeds[digest] = record.get("seeds", {})
         if not record["diverged"] and recipe == "full" and "curve" in record:
             self.state.curves[digest] = Ended(tuple(record["curve"]), accuracy)
 

@@ -113,7 +113,8 @@ def train_candidate(spec_json: str, settings: dict[str, Any], how: dict[str, Any
 
     ``how``: ``recipe``: "few", "short", "epoch" or "full"; ``share``: of its epochs, above 1 too; ``parent``: a
     checkpoint whose weights it begins with; ``curves`` (ended ones, with their finals) and ``needed``: what it is given
-    up by. ``pace`` of the result: seconds an image of its last epoch in float.
+    up by; ``seeds``: trained as often, the best one kept. ``pace`` of the result: seconds an image of its last epoch
+    in float.
     """
     from flow.train import device, export, inherit, trainer
 
@@ -122,18 +123,23 @@ def train_candidate(spec_json: str, settings: dict[str, Any], how: dict[str, Any
     recipe = trainer.recipe(how["recipe"], len(images.train_x), device.bfloat16(settings["precision"], place))
     if how["share"] != 1:
         recipe = trainer.scaled(recipe, how["share"])
-    start = None
-    if "parent" in how:
-        parent = export.load(how["parent"])
-        start = inherit.start(spec, parent.spec, parent.weights, settings["seed"])
+    parent = export.load(how["parent"]) if "parent" in how else None
+    start = inherit.start(spec, parent.spec, parent.weights, settings["seed"]) if parent else None
     ended = [Ended(tuple(curve), final) for curve, final in how.get("curves", ())]
 
     def goes_on(history: list[trainer.Epoch]) -> bool:
         return not hopeless([e.val_accuracy for e in history], ended, how.get("needed", 0.0))
 
-    result = trainer.train(spec, images, recipe, settings["seed"], device=place, start=start, watch=goes_on)
+    results = [
+        trainer.train(spec, images, recipe, settings["seed"] + k, device=place, start=start, watch=goes_on)
+        for k in range(how.get("seeds", 1))
+    ]
+    result = max(results, key=lambda r: (getattr(r, "val_accuracy", 0.0), -r.seed))
     curve = [e.val_accuracy for e in result.history]
-    told = {"diverged": False, "seconds": result.seconds, "epochs": len(curve), "curve": curve}
+    seconds = sum(r.seconds for r in results)
+    told: dict[str, Any] = {"diverged": False, "seconds": seconds, "epochs": len(curve), "curve": curve}
+    if len(results) > 1:
+        told["seeds"] = {str(r.seed): getattr(r, "val_accuracy", None) for r in results}
     if isinstance(result, trainer.Diverged):
         return told | {"diverged": True, "phase": result.phase, "epoch": result.epoch}
     if isinstance(result, trainer.Stopped):

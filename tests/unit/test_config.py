@@ -71,7 +71,7 @@ def test_there_and_back(tmp_path: Path) -> None:
         weight_bits=(3,),
         activation_bits=(2, 8), clock_mhz=150.0, seed=2**40, workers=3, toolchain="none", front_size=4,
         target="impl", confidence=0.9,
-        device="cpu", precision="float32", accelerate=("curves", "halving"), engine="ray", generation=48,
+        device="cpu", precision="float32", accelerate=("curves", "halving"), engine="ray", generation=48, seeds=3,
         option=("population=32",), system="nahas", budget=0.3,
     )  # fmt: skip
     same = [f.name for f in fields(Config) if f.name != "mode" and getattr(full, f.name) == f.default]
