@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from flow.board import Board, Resources
-from flow.cost import energy
+from flow.cost import energy, targets
+from flow.cost.targets import CSYNTH, Decision
 from flow.design import Bound, LayerReport, Report, Violation, excess
-from flow.estimate import share
+from flow.estimate import implementation, share
 from flow.ir.graph import Graph, digest_of
 from flow.tiled import place, tilings
 from flow.tiled.engine import Engine, port_bytes, port_count, resources
@@ -42,9 +43,9 @@ class Room:
     ports: int
 
 
-def room(board: Board, max_utilisation: float) -> Room:
-    """The whole board within a utilisation."""
-    return Room(share(board, max_utilisation), 1.0, port_count(board))
+def room(board: Board, max_utilisation: float, decision: Decision = CSYNTH) -> Room:
+    """The whole board within a utilisation: the estimates that fit it as ``decision`` judges."""
+    return Room(share(board, max_utilisation, decision), 1.0, port_count(board))
 
 
 def rates(board: Board, clock_mhz: float, engine: Engine, copies: int, memory: float = 1.0) -> Rates:
@@ -73,6 +74,8 @@ class TiledDesign:
     bound: Bound
     available: Resources
     memory: float = 1.0  # share of the board's bandwidth
+    decision: Decision = CSYNTH  # which target must fit, and how surely
+    allowed: Resources | None = None  # the share of the board that it may use, where ``available`` is a budget for it
 
     @cached_property
     def digest(self) -> str:
@@ -132,7 +135,8 @@ class TiledDesign:
 
     def report(self) -> Report:
         """The estimate, in the form of every other design's."""
-        watts = energy.power(self.resources, tuple(float(n) for n in self.resources.tuple), self.board, self.clock_mhz)
+        used, placed = self.resources, targets.implementation(self.resources)
+        watts = energy.power(placed, placed, self.board, self.clock_mhz)
         low, mean, high = watts.energy_mj(self.interval_cycles / (self.clock_mhz * 1e6))
         return Report(
             fidelity="estimate",
@@ -141,14 +145,16 @@ class TiledDesign:
             latency_cycles=self.latency_cycles,
             interval_cycles=self.interval_cycles,
             energy_mj=mean,
-            resources=self.resources,
+            resources=used,
             available=self.available,
             violations=self.violations(),
             bound=self.bound,
             macs=self.steps.macs,
             layers=tuple(self._layers()),
             parameters=self.parameters,
-            intervals={"energy_mj": (low, high)},
+            intervals={**targets.interval("csynth", used), "energy_mj": (low, high)},
+            implementation=implementation(used),
+            decision=self.decision.judge(used, self.allowed or self.available),
             power={
                 "static_w": watts.static_w,
                 "dynamic_w": watts.dynamic_w,
@@ -194,5 +200,6 @@ def rebuild(graph: Graph, board: Board, view: Mapping[str, Any]) -> TiledDesign:
     )
     return TiledDesign(
         graph, board, float(view["clock_mhz"]), engine, int(view["copies"]), int(view["batch"]), steps, choices,
-        Bound(**view["bound"]), Resources(**view["available"]), memory,
+        Bound(**view["bound"]), Resources(**view["available"]), memory, Decision(**view.get("decision", {})),
+        Resources(**view["allowed"]) if view.get("allowed") else None,
     )  # fmt: skip

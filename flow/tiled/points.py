@@ -80,6 +80,9 @@ def evaluate(
             return NoFit((Violation(f"input buffer of {step.name!r}", engine.in_depth + 1, engine.in_depth),))
         choices.append(choice)
     interval = -(-sum(c.cycles for c in choices) // (chosen.batch * chosen.copies))
-    budget = share(board, goal.max_utilisation)
+    budget = share(board, goal.max_utilisation, goal.decision)
     bound = Bound(interval, "engine", 0.0, True, 0.0)
-    return TiledDesign(graph, board, clock, engine, chosen.copies, chosen.batch, steps, tuple(choices), bound, budget)
+    return TiledDesign(
+        graph, board, clock, engine, chosen.copies, chosen.batch, steps, tuple(choices), bound, budget, 1.0,
+        goal.decision, share(board, goal.max_utilisation),
+    )  # fmt: skip

@@ -199,6 +199,8 @@ def describe(program: Program) -> dict[str, Any]:
         "memory": d.memory,
         "entry": d.steps.entry.json() if d.steps.entry else None,
         "available": d.available.json(),
+        "allowed": d.allowed.json() if d.allowed else None,
+        "decision": {"target": d.decision.target, "confidence": d.decision.confidence},
         "bound": asdict(d.bound),
         "instructions": len(program.records),
         "stalls": program.stalls,

@@ -18,6 +18,7 @@ from functools import cache
 from flow.blocks import UnsupportedError
 from flow.board import Board, Resources
 from flow.design import Bound, Violation, excess
+from flow.estimate import share
 from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit
 from flow.tiled import tilings
@@ -86,7 +87,8 @@ def solve(
     """
     goal, clock, space = goal or Goal(), clock_mhz or board.clock_mhz, space or grid(board)
     started = time.perf_counter()
-    steps, within = lower(graph, entry), within or room(board, goal.max_utilisation)
+    allowed = share(board, goal.max_utilisation) if within is None else None
+    steps, within = lower(graph, entry), within or room(board, goal.max_utilisation, goal.decision)
     budget = within.resources
     best: tuple[tuple[float, ...], Array, Engine, tuple[Choice, ...]] | None = None
     smallest: tuple[Violation, ...] = ()
@@ -123,8 +125,9 @@ def solve(
     gap = -(-sum(c.cycles for c in choices) // images) / proved - 1
     bound = Bound(proved, limit, gap, True, time.perf_counter() - started)
     return TiledDesign(
-        graph, board, clock, engine, array.copies, array.batch, steps, choices, bound, budget, within.memory
-    )
+        graph, board, clock, engine, array.copies, array.batch, steps, choices, bound, budget, within.memory,
+        goal.decision, allowed,
+    )  # fmt: skip
 
 
 def arrays(steps: Steps, board: Board, goal: Goal, clock: float, space: Grid, within: Room) -> Iterator[Array]:

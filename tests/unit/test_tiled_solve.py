@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from flow import board
+from flow.cost.targets import Decision
 from flow.design import excess
 from flow.estimate import share
 from flow.mapping import Goal, NoFit
 from flow.tiled import Engine, EngineError, Grid, UnsupportedError, lower, nest, solve, tilings
-from flow.tiled.design import rates
+from flow.tiled.design import TiledDesign, rates, rebuild
 from flow.tiled.engine import resources
 from flow.tiled.grids import GRIDS
 from flow.tiled.layout import jobs
+from flow.tiled.program import compile_program
+from flow.tiled.render import describe
 from flow.tiled.solve import PATIENCE
 from tests.networks import Draft, random_draft, resnet8, sample
 
@@ -106,6 +110,25 @@ def test_limits_and_refusals() -> None:
         solve(d.graph(), place)
     with pytest.raises(EngineError, match="multiples of the granule"):
         Engine(tm=20, tn=16, granule=16)
+
+
+def test_the_engine_is_judged_by_target_and_confidence() -> None:
+    """The budget is what the target leaves at the confidence, and the report says for how much of it that is enough."""
+    place, allowed = board.load("pynq-z2"), share(board.load("pynq-z2"), 0.5)
+    found = {}
+    for target, confidence in (("csynth", 0.5), ("csynth", 0.9), ("impl", 0.5), ("impl", 0.9)):
+        decision = Decision(target, confidence)
+        design = solve(sample(), place, Goal("throughput", 0.5, decision=decision), space=GRID)
+        assert isinstance(design, TiledDesign) and design.available == decision.budget(allowed)
+        told = design.report()
+        assert (told.decision["target"], told.decision["confidence"]) == (target, confidence)
+        assert told.decision["probability"] >= confidence - 1e-4 and not told.violations
+        assert told.decision["limits"]["lut"]["available"] == allowed.lut
+        assert told.implementation["resources"]["lut"] < design.resources.lut
+        again = rebuild(design.graph, place, json.loads(json.dumps(describe(compile_program(design)))))
+        assert (again.decision, again.allowed, again.digest) == (design.decision, design.allowed, design.digest)
+        found[target, confidence] = design.available.lut
+    assert found["csynth", 0.9] < found["csynth", 0.5] < found["impl", 0.5]
 
 
 def test_residual_goes_with_its_producer() -> None:
