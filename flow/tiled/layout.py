@@ -29,6 +29,7 @@ def places(steps: Steps, engine: Engine) -> Mapping[str, Place]:
     """Place of every tensor. Raises UnsupportedError where a tensor would have to lie in two places."""
     graph, found = steps.graph, {"input": image_place(steps, engine)}
     parents: dict[str, str] = {}
+    results = {s.out: s for s in steps.steps}
     for node in graph.nodes:
         if node.id in steps.joins:
             for part in steps.joins[node.id]:
@@ -39,9 +40,8 @@ def places(steps: Steps, engine: Engine) -> Mapping[str, Place]:
                     )
                 parents[part] = node.id
             found[node.id] = joined([found[p] for p in steps.joins[node.id]], engine)
-        for s in steps.steps:
-            if s.out == node.id:
-                found[node.id] = made(s, found, engine)
+        if node.id in results:
+            found[node.id] = made(results[node.id], found, engine)
     for s in steps.steps:
         other = found[s.residual] if s.residual else None
         mine = found[s.out]

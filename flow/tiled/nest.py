@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,11 +162,25 @@ class Job:
         """Port words of one output tile's weights and output parameters."""
         return self.positions(tile) * self.position_words + self.engine.post_words(self.features)
 
+    @cached_property
+    def alike(self) -> list[tuple[int, int]]:
+        """Output tiles by width: how many, and the first."""
+        return [(n, self.widths.index(w)) for w, n in Counter(self.widths).items()]
+
+    @cached_property
+    def all_positions(self) -> int:
+        """``positions`` of all output tiles."""
+        return sum(n * self.positions(t) for n, t in self.alike)
+
+    @cached_property
+    def all_words(self) -> int:
+        """``tile_words`` of all output tiles."""
+        return sum(n * self.tile_words(t) for n, t in self.alike)
+
     def blocks(self, mb: int) -> list[tuple[int, int, int]]:
         """Blocks of ``mb`` output tiles as (how many alike, tiles, first tile)."""
         if self.windowed:  # one tile a block: a window has no use for more
-            kinds = Counter(self.widths)
-            return [(n, 1, self.widths.index(w)) for w, n in kinds.items()]
+            return [(n, 1, t) for n, t in self.alike]
         last = (self.m_tiles - 1) // mb * mb
         inner = [(last // mb, mb, 0)] if last else []
         return [*inner, (1, self.m_tiles - last, last)]

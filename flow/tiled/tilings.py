@@ -161,14 +161,24 @@ def best(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float, price:
 
 
 def measured(job: Job, tiling: Tiling, batch: int, bytes_per_cycle: float, port_bytes: float) -> Choice:
-    """A given tiling and what it costs, by a walk through its iterations."""
-    parts = [(it, cost(job, it)) for it in iterations(job, tiling, batch)]
-    cycles = sum(int(c.slowest(bytes_per_cycle, port_bytes)) for _, c in parts)
-    passes = sum(it.m0 == 0 and it.last for it, _ in parts)
+    """A given tiling and what it costs, by a walk through its iterations; equal ones are looked at once."""
+    parts: dict[tuple[object, ...], tuple[int, int]] = {}
+    cycles = moved = passes = 0
+    last, m0 = None, job.blocks(tiling.mb)[-1][2]
+    for it in iterations(job, tiling, batch):
+        sizes = it.images, it.rows.outputs, it.rows.span, it.cols.outputs, it.cols.span, it.mb, it.nn
+        key = (*sizes, it.first, it.last, it.fresh, job.widths[it.m0 : it.m0 + it.mb])
+        if key not in parts:
+            c = cost(job, it)
+            parts[key] = int(c.slowest(bytes_per_cycle, port_bytes)), int(c.read_bytes + c.write_bytes)
+        cycles, moved = cycles + parts[key][0], moved + parts[key][1]
+        passes += it.m0 == 0 and it.last
+        if last is None and it.fresh and it.m0 == m0:
+            last = it
     if passes < DISTANCE or tiling.chunk:
-        m0 = job.blocks(tiling.mb)[-1][2]
-        cycles += int(refill(next(c for it, c in parts if it.fresh and it.m0 == m0)))
-    return Choice(tiling, cycles, sum(int(c.read_bytes + c.write_bytes) for _, c in parts))
+        assert last is not None
+        cycles += int(refill(cost(job, last)))
+    return Choice(tiling, cycles, moved)
 
 
 def _chunked(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> Choice | None:
@@ -198,7 +208,7 @@ def ideal(job: Job) -> int:
     """Cycles an image that the array works at least: every position lasts no less than a tile's pixels."""
     s = job.shape
     pixels = s.r * ((s.c - 1) * s.stride[1] + 1) if job.windowed else s.r * s.c
-    return sum(job.positions(t) for t in range(job.m_tiles)) * pixels
+    return job.all_positions * pixels
 
 
 def floor(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> int:
@@ -206,7 +216,7 @@ def floor(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> in
     s = job.shape
     reads, writes = compulsory(job, batch)
     out = batch * s.r * s.c * sum(job.widths)
-    weights = sum(job.tile_words(t) for t in range(job.m_tiles))
+    weights = job.all_words
     return int(max(batch * ideal(job), out, weights, (reads + writes) / bytes_per_cycle, reads / port_bytes, START))
 
 
@@ -219,5 +229,5 @@ def compulsory(job: Job, batch: int) -> tuple[int, int]:
     cols = touched(s.c, s.w, s.kernel[1], s.stride[1], s.pads[1], s.dilation[1])
     words = rows * (job.row_words if job.gathered else cols * job.n_words)
     out = s.r * s.c * sum(job.widths)
-    weights = sum(job.tile_words(t) for t in range(job.m_tiles)) * e.wp
+    weights = job.all_words * e.wp
     return batch * e.granule * (words + (out if s.residual else 0)) + weights, batch * e.granule * out
