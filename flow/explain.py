@@ -27,7 +27,7 @@ from flow.design import Design, Option, Process, Report
 from flow.ir.graph import Graph, Node
 from flow.mapping import Goal
 from flow.mapping.reach import Stages
-from flow.mapping.solve import floor_cycles
+from flow.mapping.task import floor_cycles
 from flow.pipeline import System
 from flow.platform import Platform
 

@@ -21,7 +21,8 @@ from flow.design import Bound, Design, Violation, excess
 from flow.ir.graph import Graph
 from flow.mapping import buses, cuts, sequence
 from flow.mapping.segments import Problem
-from flow.mapping.solve import Goal, NoFit, solve
+from flow.mapping.solve import solve
+from flow.mapping.task import Goal, NoFit
 from flow.pipeline import System
 from flow.platform import Platform
 

@@ -16,7 +16,8 @@ from flow.design import Design, excess
 from flow.ir.graph import Graph
 from flow.mapping import cuts
 from flow.mapping.reach import Stages
-from flow.mapping.solve import Goal, NoFit, Task, solve
+from flow.mapping.solve import solve
+from flow.mapping.task import Goal, NoFit, Task
 from flow.platform import Platform
 
 

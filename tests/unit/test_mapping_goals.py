@@ -16,7 +16,7 @@ from flow.board import Board, Resources
 from flow.design import Design, Report, Violation, excess
 from flow.ir.graph import Graph
 from flow.mapping import Goal, NoFit
-from flow.mapping.solve import floor_cycles
+from flow.mapping.task import floor_cycles
 from tests import networks
 
 REFERENCE: list[Callable[[], Graph]] = [networks.sample, networks.lenet, networks.resnet8]
