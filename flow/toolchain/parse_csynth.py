@@ -23,6 +23,7 @@ from flow.toolchain.parse_values import (
     count,
     nanoseconds,
     printed,
+    uncertainty,
 )
 
 TITLE = re.compile(r"^== (Vivado|Vitis) HLS Report for '([^'\n]*)'", re.MULTILINE)
@@ -64,7 +65,7 @@ def _report(brand: str, top: str, text: str, where: str, collection: bool) -> To
     head = general(text)
     _known_columns(tables, where)
     timing = _single(tables, (_PERFORMANCE, "Timing", "Summary"), where)
-    target, estimated, uncertainty = (nanoseconds(timing.get(c), where) for c in ("Target", "Estimated", "Uncertainty"))
+    target, estimated = (nanoseconds(timing.get(c), where) for c in ("Target", "Estimated"))
     period = checks.slower_period(*(printed(timing.get(c), where) for c in ("Target", "Estimated")))
     cycles = _latency_summary(tables, where)
     usage = _usage(tables, where)
@@ -102,7 +103,7 @@ def _report(brand: str, top: str, text: str, where: str, collection: bool) -> To
             "family": head.get("Product family") or None,
             "project": head.get("Project") or None,
             "solution": head.get("Solution") or None,
-            "clock_uncertainty_ns": uncertainty,
+            "clock_uncertainty_ns": uncertainty(timing.get("Uncertainty"), target, where),
             "pipeline": cycles.pipeline,
             "available_slr": usage.get("Available SLR"),
             "categories": {n: usage[n] for n in _DETAILS if n in usage},
@@ -176,8 +177,7 @@ class _Cycles:
 
     def doubts(self, period: Printed | None) -> list[str]:
         return [
-            *checks.disordered(self.latency, self.interval),
-            *checks.unpipelined(self.pipeline, self.latency, self.interval),
+            *checks.scheduled(self.pipeline, self.latency, self.interval),
             *checks.times("latency", self.latency, self.absolute, period),
         ]
 

@@ -22,6 +22,7 @@ from flow.toolchain.parse_values import (
     count,
     nanoseconds,
     printed,
+    uncertainty,
 )
 
 _DECLARATION = re.compile(r"<!(?!--|\[CDATA\[)")
@@ -140,7 +141,9 @@ def _details(root: ET.Element, summary: ET.Element, where: str) -> dict[str, Any
         "stage": "csynth",
         "family": _text(root, "UserAssignments/ProductFamily"),
         "flow_target": _text(root, "UserAssignments/FlowTarget"),
-        "clock_uncertainty_ns": _clock(root, "UserAssignments/ClockUncertainty", where),
+        "clock_uncertainty_ns": uncertainty(
+            _text(root, "UserAssignments/ClockUncertainty"), _clock(root, _TARGET, where), where
+        ),
         "pipeline": _text(root, "PerformanceEstimates/PipelineType"),
         "latency_average": count(summary.findtext("Average-caseLatency"), where),
         "dataflow_interval": None if dataflow is None else list(_range(dataflow, where)),
@@ -287,7 +290,7 @@ def _cycles(
 ) -> list[str]:
     """The mean lies between the ends; a pipelined function's own interval and depth are those of the summary."""
     _values_once(summary, where)
-    found = [*checks.disordered(latency, interval), *checks.unpipelined(details["pipeline"], latency, interval)]
+    found = checks.scheduled(details["pipeline"], latency, interval)
     (low, high), mean = latency, details["latency_average"]
     if low is not None and high is not None and mean is not None and not low <= mean <= high:
         found.append(f"latency: {mean} cycles on average, {low} to {high}")

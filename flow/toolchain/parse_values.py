@@ -125,14 +125,23 @@ class Printed:
 
 
 def printed(text: str | None, where: str) -> Printed | None:
-    """A time with how exactly it is printed; None where left open."""
-    value = nanoseconds(text, where)
+    """A time with how exactly it is printed; None where left open or a range (``0 ns ~ 5.150 us``)."""
+    value = None if "~" in (text or "") else nanoseconds(text, where)
     if value is None:
         return None
     number, _, named = (text or "").strip().partition(" ")
     digits, _, power = number.lower().partition("e")
     step = 10.0 ** (int(power or 0) - len(digits.partition(".")[2]))
     return Printed(value, step * _UNITS[named.strip() or "ns"])
+
+
+def uncertainty(text: str | None, target: float | None, where: str) -> float | None:
+    """A clock's uncertainty in ns; in percent of its period where that is how it was set."""
+    cell = (text or "").strip()
+    if not cell.endswith("%"):
+        return nanoseconds(cell, where)
+    share = decimal(cell[:-1], where)
+    return None if share is None or target is None else round(target * share / 100, 6)
 
 
 def decimal(text: str | None, where: str) -> float | None:

@@ -196,10 +196,14 @@ def _halves(tiles: float, where: str) -> int:
 
 
 def _parts(sites: Sites, bram18: int | None, where: str) -> list[str]:
-    wide, narrow = (count(sites.get(s, _NOTHING)[0], where) for s in ("RAMB36/FIFO", "RAMB18"))
+    """A tile is a RAMB36 or two RAMB18; Versal names them with their generation."""
+    names = next((n for n in (("RAMB36/FIFO", "RAMB18"), ("RAMB36E5", "RAMB18E5")) if n[0] in sites), None)
+    if names is None:
+        return []
+    wide, narrow = (count(sites.get(s, _NOTHING)[0], where) for s in names)
     if bram18 is None or wide is None or narrow is None or 2 * wide + narrow == bram18:
         return []
-    return [f"bram18: {bram18} in the row of tiles, but {wide} RAMB36 and {narrow} RAMB18"]
+    return [f"bram18: {bram18} in the row of tiles, but {wide} {names[0]} and {narrow} {names[1]}"]
 
 
 # A row and the rows below it that add up to it. Rows that a report does not have count nothing; a parent without any
@@ -231,7 +235,7 @@ def _sums(sites: Sites, where: str) -> list[str]:
         if parent is not None and part in sites:
             pair = [(f"{part} available", sites[parent][1] or None, sites[part][1] or None)]
             found += checks.differences(pair, parent, part)
-    for part in ("LUT as Logic", "LUT as Memory", "Register as Flip Flop", "RAMB36/FIFO", "RAMB18"):
+    for part in ("LUT as Logic", "LUT as Memory", "Register as Flip Flop", "RAMB36/FIFO", "RAMB18", "URAM"):
         found += _percent(part, sites[part], where) if part in sites else []
     return found
 
