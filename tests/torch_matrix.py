@@ -55,6 +55,16 @@ def focus(m: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
     return m[0](torch.cat(parts, 1))
 
 
+def spatial(m: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
+    y = m[0](x)
+    return y * torch.sigmoid(m[1](torch.cat([y.mean(1, keepdim=True), y.amax(1, keepdim=True)], 1)))
+
+
+def by_pixel(m: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
+    y = m[0](x)
+    return y + (m[2](F.gelu(m[1](y.permute(0, 2, 3, 1)))) * m[3].weight).permute(0, 3, 1, 2)
+
+
 def attention(m: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
     y = x.flatten(2)
     return torch.softmax(y @ y.transpose(1, 2), -1) @ y
@@ -131,6 +141,14 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "vector to map": lambda: Calls(
         lambda m, x: m[1](m[0](x.flatten(1)).view(-1, 4, 3, 3)), nn.Linear(192, 36), conv(4, 2)
     ),
+    "maximum": lambda: Calls(lambda m, x: torch.maximum(m[0](x), m[1](x)), conv(3, 4), conv(3, 4)),
+    "minimum of halves": lambda: Calls(lambda m, x: torch.min(*m[0](x).chunk(2, 1)), conv(3, 8)),
+    "spatial attention": lambda: Calls(spatial, conv(3, 4), conv(2, 1, 3, padding=1)),
+    "mean of rows": lambda: Calls(lambda m, x: m[0](x).mean(3), conv(3, 4)),
+    "dense layers by pixel": lambda: Calls(by_pixel, conv(3, 4), nn.Linear(4, 8), nn.Linear(8, 4), nn.LayerNorm(4)),
+    "bilinear to half": lambda: behind(nn.Upsample(scale_factor=0.5, mode="bilinear")),
+    "bilinear from one pixel": lambda: behind(nn.AdaptiveAvgPool2d(1), nn.Upsample(size=(3, 5), mode="bilinear")),
+    "detector head": lambda: Calls(lambda m, x: m[0](x).view(-1, 2, 5, 6, 6).permute(0, 1, 3, 4, 2), conv(3, 10)),
     "conv 1d": lambda: Calls(lambda m, x: m[1](torch.relu(m[0](x.flatten(2)))), nn.Conv1d(3, 4, 3), nn.Conv1d(4, 2, 3)),
 }
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {

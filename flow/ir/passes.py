@@ -11,15 +11,16 @@ or becomes a depthwise 1x1 convolution when there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
+from flow.ir import idioms
 from flow.ir.chains import chains
+from flow.ir.edit import Edit
 from flow.ir.importer import attributes
 from flow.ir.onnx_file import ModelError, checked, node_label, run
 
@@ -92,81 +93,21 @@ def _onnxslim(model: ModelProto) -> ModelProto:
     return out
 
 
-@dataclass
-class _Edit:
-    """A model being rewritten in place: constants by name, readers by tensor."""
-
-    model: ModelProto
-
-    def __post_init__(self) -> None:
-        graph = self.model.graph
-        self.weights = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-        self.outputs = {o.name for o in graph.output}
-        self.shapes = {
-            v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
-            for v in [*graph.input, *graph.value_info, *graph.output]
-        }
-
-    def readers(self, name: str) -> list[NodeProto]:
-        return [n for n in self.model.graph.node if name in n.input]
-
-    def producer(self, name: str) -> NodeProto | None:
-        return next((n for n in self.model.graph.node if name in n.output), None)
-
-    def alone(self, name: str) -> bool:
-        """True when one node reads the tensor and it is no output."""
-        return name not in self.outputs and len(self.readers(name)) == 1
-
-    def store(self, name: str, values: NDArray[Any]) -> str:
-        """A new constant under a name not in use."""
-        taken = {*self.weights, *self.shapes, *(o for n in self.model.graph.node for o in n.output)}
-        while name in taken:
-            name += "_"
-        self.weights[name] = values
-        self.model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
-        return name
-
-    def bypass(self, node: NodeProto) -> None:
-        """Remove a node, its readers reading its first input; an output keeps its name."""
-        source, target = node.input[0], node.output[0]
-        self.model.graph.node.remove(node)
-        if target in self.outputs:
-            maker = self.producer(source)
-            assert maker is not None, "callers keep a node between an input and an output"
-            maker.output[list(maker.output).index(source)] = target
-            source, target = target, source
-        for reader in self.readers(target):
-            for k, name in enumerate(reader.input):
-                if name == target:
-                    reader.input[k] = source
-
-    def finish(self) -> ModelProto:
-        """The model without constants that nothing reads."""
-        graph = self.model.graph
-        read = {i for n in graph.node for i in n.input} | self.outputs
-        for t in [t for t in graph.initializer if t.name not in read]:
-            graph.initializer.remove(t)
-        return self.model
-
-    def nodes(self, *op_types: str) -> Iterator[NodeProto]:
-        yield from [n for n in self.model.graph.node if n.op_type in op_types]
-
-
 HOST = ("Softmax", "LogSoftmax", "ArgMax")
 
 
 def headless(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
-    """The model without what the host does at its end (Softmax and the like), and a note for each part left out.
-
-    The order of the outputs is what a classifier needs, and none of these changes it.
+    """The model without what the host does at its end, and a note for each part left out: Softmax and the like, which
+    keep the order of a classifier's outputs, and layouts of more than four dimensions, as detectors give them.
     """
     model, notes = _copy(model), []
-    graph = model.graph
+    graph, ranks = model.graph, _ranks(model)
     while len(graph.output) == 1:
         name = graph.output[0].name
         last = next((n for n in graph.node if name in n.output), None)
         alone = last is not None and not any(name in n.input for n in graph.node)
-        if last is None or not alone or last.op_type not in (*HOST, "Identity") or len(graph.node) < 2:
+        deep = last is not None and last.op_type in ("Reshape", "Transpose") and ranks.get(name, 0) > 4
+        if last is None or not alone or len(graph.node) < 2 or not (deep or last.op_type in (*HOST, "Identity")):
             break
         graph.output[0].name = last.input[0]
         graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
@@ -177,9 +118,20 @@ def headless(model: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
     return (model, tuple(notes)) if notes else (model, ())
 
 
+def _ranks(model: ModelProto) -> dict[str, int]:
+    """Dimensions of the tensors, where the output has more than four."""
+    if len(model.graph.output) != 1 or len(model.graph.output[0].type.tensor_type.shape.dim) <= 4:
+        return {}
+    try:
+        found = shape_inference.infer_shapes(model).graph
+    except shape_inference.InferenceError:
+        return {}
+    return {v.name: len(v.type.tensor_type.shape.dim) for v in [*found.output, *found.value_info]}
+
+
 def store_constants(model: ModelProto) -> ModelProto:
     """Constant nodes become initializers, Identity and inference Dropout vanish."""
-    edit = _Edit(model)
+    edit = Edit(model)
     for node in edit.nodes("Constant"):
         a = attributes(node)
         name, value = next(iter(a.items()))
@@ -203,7 +155,7 @@ def store_constants(model: ModelProto) -> ModelProto:
 
 def plain_gemm(model: ModelProto) -> ModelProto:
     """MatMul by a constant matrix and Gemm in every spelling become Gemm(x, W (out, in), bias), transB = 1."""
-    edit = _Edit(model)
+    edit = Edit(model)
     for node in edit.nodes("MatMul", "Gemm"):
         a = attributes(node)
         weight = edit.weights.get(node.input[1])
@@ -226,7 +178,7 @@ def plain_gemm(model: ModelProto) -> ModelProto:
     return edit.finish()
 
 
-def _set_linear(edit: _Edit, node: NodeProto, weight: NDArray[Any], bias: NDArray[Any]) -> None:
+def _set_linear(edit: Edit, node: NodeProto, weight: NDArray[Any], bias: NDArray[Any]) -> None:
     base = node.output[0]
     names = [
         edit.store(f"{base}_weight", weight.astype(np.float32)),
@@ -240,7 +192,7 @@ def plain_resize(model: ModelProto) -> ModelProto:
 
     Scale s, half-pixel centres: the kernel is a triangle of ``2 s`` (odd s: one less) weights, alike in all channels.
     """
-    edit = _Edit(model)
+    edit = Edit(model)
     for node in edit.nodes("Resize"):
         a, shape, out = attributes(node), edit.shapes.get(node.input[0], []), edit.shapes.get(node.output[0], [])
         centred = a.get("coordinate_transformation_mode", b"half_pixel") in (b"half_pixel", b"pytorch_half_pixel")
@@ -266,7 +218,7 @@ def plain_resize(model: ModelProto) -> ModelProto:
 
 def fold_pads(model: ModelProto) -> ModelProto:
     """A Pad with zeros over height and width joins the convolutions that read it."""
-    edit = _Edit(model)
+    edit = Edit(model)
     for node in edit.nodes("Pad"):
         pads = _pads(edit, node)
         readers = edit.readers(node.output[0])
@@ -287,7 +239,7 @@ def fold_pads(model: ModelProto) -> ModelProto:
     return edit.finish()
 
 
-def _pads(edit: _Edit, node: NodeProto) -> list[int] | None:
+def _pads(edit: Edit, node: NodeProto) -> list[int] | None:
     """(top, left, bottom, right) of a Pad that adds zeros to height and width only; None for any other."""
     a = attributes(node)
     if a.get("mode", b"constant") != b"constant" or a.get("value", 0) != 0:
@@ -304,7 +256,7 @@ def _pads(edit: _Edit, node: NodeProto) -> list[int] | None:
 
 def fold_affine(model: ModelProto) -> ModelProto:
     """Per-channel ``a x + c`` joins the Conv or Gemm in front of it, or becomes a depthwise 1x1 Conv."""
-    edit, found_chains = _Edit(model), chains(model)
+    edit, found_chains = Edit(model), chains(model)
     kept = found_chains.ends | found_chains.inside
     for node in edit.nodes("BatchNormalization", "Mul", "Div", "Add", "Sub"):
         found = affine(edit, node)
@@ -323,14 +275,14 @@ def fold_affine(model: ModelProto) -> ModelProto:
     return edit.finish()
 
 
-def _linear(edit: _Edit, node: NodeProto) -> bool:
+def _linear(edit: Edit, node: NodeProto) -> bool:
     """True for a Conv or plain Gemm whose weight and bias are constants."""
     return all(n in edit.weights for n in node.input[1:]) and (
         node.op_type == "Conv" or (len(node.input) == 3 and attributes(node).get("transB") == 1)
     )
 
 
-def affine(edit: _Edit, node: NodeProto) -> tuple[str, Floats, Floats] | None:
+def affine(edit: Edit, node: NodeProto) -> tuple[str, Floats, Floats] | None:
     """``(x, a, c)`` of a node that computes ``a x + c`` with a number per channel; None for any other node."""
     if node.op_type == "BatchNormalization":
         values = [edit.weights.get(n) for n in node.input[1:5]]
@@ -366,7 +318,7 @@ def _per_channel(values: NDArray[Any], shape: list[int], result: list[int]) -> F
     return np.array(np.broadcast_to(full.reshape(-1), shape[1]), np.float64)
 
 
-def _depthwise(edit: _Edit, node: NodeProto, source: str, a: Floats, c: Floats) -> None:
+def _depthwise(edit: Edit, node: NodeProto, source: str, a: Floats, c: Floats) -> None:
     """Turn ``node`` into a Conv with one weight per channel."""
     node.op_type = "Conv"
     del node.attribute[:], node.output[1:]
@@ -376,7 +328,10 @@ def _depthwise(edit: _Edit, node: NodeProto, source: str, a: Floats, c: Floats) 
     _set_linear(edit, node, a.reshape(-1, 1, 1, 1), c)
 
 
-OWN: tuple[Pass, ...] = (store_constants, plain_gemm, plain_resize, fold_pads, fold_affine)
+OWN: tuple[Pass, ...] = (
+    store_constants, idioms.layers_by_pixel, plain_gemm, idioms.extremes, idioms.reductions, idioms.resizes,
+    plain_resize, fold_pads, fold_affine,
+)  # fmt: skip
 
 
 def refuse_unknown(model: ModelProto, known: set[str]) -> None:

@@ -34,7 +34,7 @@ FEATURES = (Image, Stored, Real, Pending, Curve, Joined, Moved)
 RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 MOVES = (
     *("Transpose", "Slice", "Gather", "Split", "Pad", "Resize", "Upsample", "Expand", "Tile", "DepthToSpace"),
-    *("SpaceToDepth", *RESHAPES),
+    *("SpaceToDepth", "GatherND", "GatherElements", *RESHAPES),
 )
 LARGEST = 1 << 24  # positions that float32 holds, which is the one type every movement takes
 
