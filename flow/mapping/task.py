@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 
 from flow import elaborate, layout, timing
 from flow import estimate as cost
+from flow.blocks import stream
 from flow.board import KINDS, Board, Resources
 from flow.cost.targets import CSYNTH, Decision
 from flow.design import Bound, Design, Folding, Report, Violation, excess
@@ -94,13 +96,14 @@ class Task:
     weights: Floats = field(init=False)
     bound: int | None = None  # proved: no design that fits has a smaller interval
     limit: str = "stream"
+    memory_floor: int = 1  # interval below which the memory does not keep up
 
     def __post_init__(self) -> None:
         self.problem = self.expected = choose.problem(self.graph, self.board)
         self.budget = cost.share(self.board, self.goal.max_utilisation, self.goal.decision)
         self.reserve = np.zeros(len(KINDS))
         self.weights = choose.even()
-        low = floor_cycles(self.graph, self.board, self.clock_mhz)
+        low = self.memory_floor = floor_cycles(self.graph, self.board, self.clock_mhz)
         fastest = max(int(t.options.cycles[0]) for t in self.problem.tables)
         self.limit = "bandwidth" if low > fastest else "stream"
         self.bound = self.problem.floor(low, self.limits(0), self.weights)
@@ -117,8 +120,11 @@ class Task:
         return Found(tuple(picks), found.with_depths(timing.depths_of(found)))
 
     def fitting(self, picks: Sequence[int]) -> Found | None:
-        """Realised picks if they fit; if not, the next choice counts on what FIFOs hold here."""
+        """Realised picks if they fit; if not, the next choice counts on what FIFOs hold here. None too where they would
+        outrun the memory: a slower choice has narrower ends."""
         found = self.realise(picks)
+        if found.interval < self.memory_floor:
+            return None
         used = found.resources
         if not excess(used, self.budget):
             return found
@@ -199,8 +205,15 @@ class Task:
 
 
 def floor_cycles(graph: Graph, board: Board, clock_mhz: float) -> int:
-    """Interval below which the board's memory cannot deliver images and take results."""
+    """Interval below which the board's memory cannot deliver images and take results, in whole words."""
     if not board.memory_gb_s:
         return 1
-    bits = sum(elaborate.size(graph, t) * graph.tensors[t].quant.bits for t in ("input", graph.output))
-    return int(np.ceil(bits / 8 / (board.memory_gb_s * 1e9) * clock_mhz * 1e6))
+    cycles = clock_mhz * 1e6 / (board.memory_gb_s * 1e9) / 8  # a bit
+    ends = [elaborate.size(graph, t) * stream.slot_bits(graph.tensors[t].quant) for t in ("input", graph.output)]
+
+    def needed(interval: int) -> int:
+        widths = elaborate.axis_widths(graph, interval)  # no narrower for a smaller interval
+        return math.ceil(sum(-(-n // w) * w for n, w in zip(ends, widths, strict=True)) * cycles)
+
+    most = needed(1)
+    return 1 + bisect.bisect_left(range(1, most + 1), True, key=lambda t: needed(t) <= t)

@@ -143,6 +143,17 @@ def test_memory_bandwidth_counts() -> None:
     assert r.interval_cycles >= least or [v.resource for v in r.violations] == ["bandwidth_gb_s"]
 
 
+def test_designs_do_not_outrun_the_memory() -> None:
+    """Stages of few cycles and a wide output: the mapper slows down to what the memory takes, padded words included."""
+    d = networks.Draft((3, 16, 16), seed=2)
+    d.conv("input", 15, 1, bits=16, signed=True)
+    graph = d.graph()
+    for share in (1.0, 0.5, 0.1):
+        place = replace(board.load("kv260"), memory_gb_s=19.2 * share)
+        r = estimate.estimate(design(graph, place))
+        assert not r.violations and r.interval_cycles >= floor_cycles(graph, place, place.clock_mhz)
+
+
 def test_the_clock_is_the_board_s_or_the_user_s() -> None:
     graph = networks.lenet()
     assert design(graph, "zcu102").clock_mhz == board.load("zcu102").clock_mhz
