@@ -8,6 +8,7 @@ computed anew.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,13 +20,19 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from flow import blocks, engines, estimate, explain, mapping, simulate, space  # noqa: E402
+from flow import blocks, engines, estimate, explain, mapping, pipeline, simulate, space  # noqa: E402
 from flow import board as boards  # noqa: E402
 from flow.board import Board  # noqa: E402
 from flow.design import Design  # noqa: E402
 from flow.ir.graph import Graph  # noqa: E402
 from flow.mapping import Goal  # noqa: E402
+from flow.mapping.solve import answer  # noqa: E402
+from flow.mapping.task import Task  # noqa: E402
+from flow.pipeline import System  # noqa: E402
+from flow.platform import Link, Platform  # noqa: E402
 from flow.space.network import random_graph  # noqa: E402
+from flow.tasks import EFFORT  # noqa: E402
+from flow.workers import OBJECTS  # noqa: E402
 from tests import large_networks, networks  # noqa: E402
 
 Row = dict[str, Any]
@@ -120,32 +127,46 @@ def arithmetic_fps(graph: Graph, design: Design) -> float:
     return design.clock_mhz * 1e6 / cycles["arithmetic_bound_cycles"]
 
 
+STEPS = ("genotype, network", "graph", "options, bound", "choice, schedules", "report")
+
+
 def rate() -> Iterator[tuple[str, list[Row]]]:
+    """New networks, options of unseen layers included; the same again; and their neighbours by one mutation each.
+
+    As ``flow.tasks.estimate_candidate`` evaluates them, workers' setting of the garbage collector included.
+    """
+    gc.set_threshold(OBJECTS)
     place, board = space.load("default"), boards.load("zcu102")
-    rng, rows = np.random.default_rng(0), []
-    for label, count in (("first", 100), ("after them", 200)):
-        spent = dict.fromkeys(("genotype and network", "graph with weights", "mapping", "full estimate"), 0.0)
-        found_gaps = []
-        for _ in range(count):
-            candidate, seconds = timed(lambda: place.sample(rng))
-            spec, more = timed(lambda c=candidate: place.network(c, (3, 32, 32), 10))
-            spent["genotype and network"] += seconds + more
-            graph, seconds = timed(lambda s=spec: random_graph(s))
-            spent["graph with weights"] += seconds
-            hardware = place.hardware(candidate)
-            goal = Goal(max_utilisation=min(0.8, hardware.budget))
-            found, seconds = timed(lambda g=graph, h=hardware, o=goal: mapping.solve(g, board, o, h.clock_mhz))
-            spent["mapping"] += seconds
-            if isinstance(found, Design):
-                _, seconds = timed(lambda d=found: estimate.estimate(d))
-                spent["full estimate"] += seconds
-                found_gaps.append(found.bound.gap)
-        whole = sum(spent.values())
-        at = {f"{k} ms": round(1e3 * v / count, 2) for k, v in spent.items()}
-        within = round(100 * float(np.mean(np.array(found_gaps) <= 0.01)))
-        mapped = {"fit": len(found_gaps), "gap within 1 % of them": f"{within} %"}
-        rows.append({"networks": f"{label} {count}", "a second": round(count / whole, 1), **at, **mapped})
-    yield "joint evaluations on one core: new random network, its best hardware, full estimate", rows
+    rng = np.random.default_rng(0)
+    first, more = ([timed(lambda: place.sample(rng)) for _ in range(n)] for n in (100, 200))
+    beside = [timed(lambda g=g: place.mutate(g, rng)) for g, _ in more]
+    sets = {"first 100": first, "after them 200": more, "the same 200": more, "mutated 200": beside}
+    rows = [rated(label, place, board, drawn) for label, drawn in sets.items()]
+    yield "joint evaluations a second of processor time on one core: network, its best accelerator, full estimate", rows
+
+
+def rated(label: str, place: Any, board: Board, drawn: list[tuple[Any, float]]) -> Row:
+    found = [evaluation(place, board, genotype, seconds) for genotype, seconds in drawn]
+    spent = np.array([times for times, _ in found]).sum(0)
+    gaps = np.array([gap for _, gap in found if gap is not None])
+    row: Row = {"networks": label, "a second": round(len(drawn) / float(spent.sum()), 1)}
+    row |= {f"{k} ms": round(1e3 * float(t) / len(drawn), 2) for k, t in zip(STEPS, spent, strict=True)}
+    return row | {"fit": len(gaps), "gap within 1 %": f"{round(100 * float(np.mean(gaps <= 0.01)))} %"}
+
+
+def evaluation(place: Any, board: Board, genotype: Any, drawing: float) -> tuple[list[float], float | None]:
+    """Seconds by step and the gap: what ``mapping.evaluate`` does, step by step."""
+    spec, making = timed(lambda: place.network(genotype, (3, 32, 32), 10))
+    graph, building = timed(lambda: random_graph(spec))
+    hardware = place.hardware(genotype)
+    goal = Goal(max_utilisation=min(0.8, hardware.budget), effort=EFFORT)
+    task, listing = timed(lambda: Task(graph, board, goal, hardware.clock_mhz))
+    found, choosing = timed(lambda: answer(task))
+    times = [drawing + making, building, listing, choosing]
+    if isinstance(found, mapping.NoFit):
+        return [*times, 0.0], None
+    report, telling = timed(lambda: task.report(found, 0.0))
+    return [*times, telling], report.bound.gap
 
 
 def chain(layers: int, channels: int = 32) -> Graph:
@@ -169,3 +190,18 @@ def scaling() -> Iterator[tuple[str, list[Row]]]:
         choices = sum(len(blocks.options(graph, n, board)) for n in graph.nodes)
         rows.append({"channels": channels, "foldings": choices, **gap(graph, board)})
     yield "time against choices, 20 layers", rows
+    graph, place = chain(60), boards.load("zc706")
+    rows = [boarded(graph, [place] * count) for count in (1, 2, 3, 4, 6, 8)]
+    yield "time against boards, 60 layers", rows
+
+
+def boarded(graph: Graph, places: list[Board]) -> Row:
+    """A chain of boards, each linked to the next."""
+    forget()
+    links = tuple(Link(i, i + 1, 10.0, 1.0) for i in range(len(places) - 1))
+    found, cold = timed(lambda: mapping.solve_platform(graph, Platform("row", tuple(places), links)))
+    _, warm = timed(lambda: mapping.solve_platform(graph, Platform("row", tuple(places), links)))
+    assert isinstance(found, System)
+    gap_percent = round(100 * found.bound.gap, 2)
+    return {"boards": len(places), "fps": round(found.clock_mhz * 1e6 / pipeline.interval_cycles(found), 1),
+            "gap_percent": gap_percent, "cold_s": round(cold, 2), "warm_s": round(warm, 2)}  # fmt: skip

@@ -5,6 +5,7 @@ Unlike a process pool, a killed worker fails only the task it held, which is tri
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -69,7 +70,11 @@ class _Worker:
     attempt: int = 0
 
 
+OBJECTS = 50_000  # made between two looks for cycles: what mapping remembers are many small values that stay
+
+
 def _serve(pipe: Connection) -> None:
+    gc.set_threshold(OBJECTS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # As an exception, so that a task that drives a vendor's tool gets to end the tool's processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -52,8 +52,12 @@ def block(op: Op, where: str = "") -> ModuleType:
 
 
 def options(graph: Graph, node: Node, board: Board) -> Options:
-    """Foldings of a node worth keeping on a board, by ascending cycles."""
-    found: Options = block(node.op, f"node {node.name!r}").options(graph, node, board)
+    """Foldings of a node worth keeping on a board, by ascending cycles; mappers ask again and again."""
+    key = __name__, "options", node.id
+    kept = graph.derived.get(key)
+    if kept is None or kept[0] is not board:
+        kept = graph.derived[key] = board, block(node.op, f"node {node.name!r}").options(graph, node, board)
+    found: Options = kept[1]
     return found
 
 

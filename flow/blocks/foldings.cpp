@@ -249,23 +249,30 @@ bool before(const Row &a, const Row &b) {
 
 // As Options.undominated: sorted, without those that an earlier row of the same lanes beats or equals.
 i64 finish() {
-    std::sort(rows.begin(), rows.end(), before);
-    std::unordered_map<i64, std::vector<int> > kept;
+    struct Key {
+        i64 lanes, cycles;
+        int row;
+    };
+    std::vector<Key> keys;
+    for (size_t i = 0; i < rows.size(); ++i) keys.push_back({rows[i][0] << 32 | rows[i][2], rows[i][4], int(i)});
+    std::sort(keys.begin(), keys.end(), [](const Key &a, const Key &b) {
+        return a.lanes != b.lanes ? a.lanes < b.lanes : a.cycles != b.cycles ? a.cycles < b.cycles : before(rows[a.row], rows[b.row]);
+    });
     std::vector<int> order;
-    for (size_t i = 0; i < rows.size(); ++i) {
-        const Row &r = rows[i];
-        std::vector<int> &same = kept[r[0] << 32 | r[2]];
+    size_t group = 0; // first kept row of the same lanes
+    for (size_t i = 0; i < keys.size(); ++i) {
+        if (i && keys[i].lanes != keys[i - 1].lanes) group = order.size();
+        const Row &r = rows[keys[i].row];
         bool beaten = false;
-        for (int j : same) {
-            const Row &o = rows[j];
-            int k = 4;
+        for (size_t j = group; j < order.size() && !beaten; ++j) {
+            const Row &o = rows[order[j]];
+            int k = 5; // no earlier row has more cycles
             while (k < COLUMNS && o[k] <= r[k]) ++k;
-            if ((beaten = k == COLUMNS)) break;
+            beaten = k == COLUMNS;
         }
-        if (beaten) continue;
-        same.push_back(int(i));
-        order.push_back(int(i));
+        if (!beaten) order.push_back(keys[i].row);
     }
+    std::sort(order.begin(), order.end(), [](int a, int b) { return before(rows[a], rows[b]); });
     const i64 n = i64(order.size());
     answer.assign(n * COLUMNS, 0);
     // numbers (n, 3), kind, cycles, resources (n, 5), inner, one after another

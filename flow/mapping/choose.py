@@ -117,6 +117,12 @@ def _depth(beats: int) -> int:
     return -(-beats // 32) * 32 if beats <= 1024 else 1024 << (-(-beats // 1024) - 1).bit_length()
 
 
+def _streams() -> IntArray:
+    if len(_TABLE[0]) < len(_STREAMS):
+        _TABLE[0] = np.delete(np.array(_STREAMS, np.int64), 1, axis=1)
+    return _TABLE[0]
+
+
 @lru_cache(maxsize=16384)
 def _joint(gives: tuple[int, ...], takes: tuple[int, ...], bits: int, held: int) -> tuple[_Handle, frozenset[int]]:
     """What joins beats of ``gives`` lanes to beats of ``takes`` lanes and holds ``held`` elements; and its streams."""
@@ -130,7 +136,8 @@ def _joint(gives: tuple[int, ...], takes: tuple[int, ...], bits: int, held: int)
     return _Handle("joint", *counts, *(_pointer(a) for a in arrays)), frozenset(near + far)
 
 
-_STREAMS: list[tuple[int, ...]] = [()]  # by number: bits of a beat, what a stream costs at least
+_TABLE: list[IntArray] = [np.zeros((0, 11), np.int64)]  # number and costs of each stream, as an array
+_STREAMS: list[tuple[int, ...]] = [(0,) * 12]  # by number: bits of a beat, what a stream costs at least
 
 
 @cache
@@ -273,27 +280,30 @@ def _deeper(stages: list[Table], inner: Sequence[int]) -> list[tuple[int, int, i
     return [(s, n, _stream(bits, _depth(-(-inner[s] // bits)))) for s, n, bits in rows]
 
 
-def _forks(graph: Graph, names: list[str], stages: list[Table], reads: Counter[str]) -> list[tuple[int, ...]]:
+def _forks(graph: Graph, names: list[str], stages: list[Table], reads: Counter[str]) -> IntArray:
     """For each stage and width it gives: cost of the forks behind it, how many streams, which."""
-    rows: list[tuple[int, ...]] = []
-    for name, t in zip(names, stages, strict=True):
-        more = max(0, reads[name] - 1)
-        bits = graph.tensors[name].quant.bits if name else 0
-        for lanes in t.gives:
-            cost = (control(1) + laws.register(lanes * bits)).times(more) if more else Resources()
-            rows.append((*cost, more, _stream(lanes * bits) if more else 0))
-    return rows
+    places = [(t.gives, graph.tensors[n].quant.bits, reads[n] - 1) for n, t in zip(names[:-1], stages, strict=False)]
+    return np.concatenate([*(_fork(*place) for place in places), np.zeros((len(stages[-1].gives), 7), np.int64)])
+
+
+@lru_cache(maxsize=4096)
+def _fork(gives: tuple[int, ...], bits: int, more: int) -> IntArray:
+    """Rows of one stage; ``more``: readers of its tensor beside the first."""
+    if more < 1:
+        return np.zeros((len(gives), 7), np.int64)
+    costs = [(control(1) + laws.register(lanes * bits)).times(more) for lanes in gives]
+    return np.array([(*c, more, _stream(lanes * bits)) for c, lanes in zip(costs, gives, strict=True)], np.int64)
 
 
 def _problem(
-    stages: list[Table], ends: tuple[Table, Table], forks: list[tuple[int, ...]],
+    stages: list[Table], ends: tuple[Table, Table], forks: IntArray,
     joints: list[tuple[_Handle, frozenset[int]]], pairs: list[tuple[int, int]], visits: list[tuple[int, ...]],
     deep: list[tuple[int, int, int]],
 ) -> Problem:  # fmt: skip
-    used = {row[-1] for row in forks} | {n for _, found in joints for n in found}
-    used.update(*(t.streams for t in (*stages, *ends)), (n for _, _, n in deep))
-    fifos = [_STREAMS[n][:1] + _STREAMS[n][2:] for n in sorted(used - {0})]
-    arrays = [np.array(x, np.int64) for x in (forks, pairs, visits, fifos, control(2), deep)]
+    used: set[int] = set(forks[:, -1].tolist())
+    used.update(*(found for _, found in joints), *(t.streams for t in (*stages, *ends)), (n for _, _, n in deep))
+    fifos = _streams()[sorted(used - {0})]
+    arrays = [np.ascontiguousarray(x, np.int64) for x in (forks, pairs, visits, fifos, control(2), deep)]
     n = [ctypes.c_int64(len(x)) for x in (stages, joints, visits, fifos, deep)]
     p = [_pointer(a) for a in arrays]
 
@@ -303,8 +313,9 @@ def _problem(
         return _Handle("problem", n[0], layers, p[0], n[1], joined, p[1], n[2], p[2], n[3], p[3], p[4], CAP, n[4], p[5])
 
     parts = tuple(h for h, _ in joints) + tuple(t.handle for t in (*stages, *ends))
-    relaxed = made([ends[0], *stages[1:-1], ends[1]])
-    return Problem(tuple(stages), made(stages), relaxed, parts)
+    own = made(stages)
+    # Bounds are asked for without contents alone.
+    return Problem(tuple(stages), own, own if deep else made([ends[0], *stages[1:-1], ends[1]]), parts)
 
 
 def limits(budget: Resources, reserve: Floats | IntArray | None = None) -> Floats:

@@ -118,6 +118,8 @@ def smallest(task: Task) -> Found | None:
     if goal.min_fps:
         top = min(top, int(clock * 1e6 / goal.min_fps))
     found = task.at(top)
+    if found is None and goal.min_fps and task.prove(top):
+        return None  # what is too fast at the slowest rate allowed is too fast at any
     if found is None or goal.max_latency_ms is None:
         return found or fastest(task)
     low, high = task.bound or top, top

@@ -47,7 +47,7 @@ def answer(task: Task) -> Found | NoFit:
     if refused is not None:
         return refused
     found = OBJECTIVES[task.goal.objective](task)
-    return short(task) if found is None else missed(task, found) or found
+    return (impossible(task) or short(task)) if found is None else missed(task, found) or found
 
 
 def refused(graph: Graph, board: Board, goal: Goal | None = None, clock_mhz: float | None = None) -> NoFit | None:

@@ -30,7 +30,11 @@ LIMITS = {"lut": "lut", "ff": "ff", "dsp": "dsp", "bram18": "memory", "uram": "m
 
 @dataclass(frozen=True)
 class Goal:
-    """What to optimise ("throughput", "latency" or "area") under which limits."""
+    """What to optimise ("throughput", "latency" or "area") under which limits.
+
+    ``effort``: share of the branch and bound spent on an interval that weights leave undecided; 1 for a design that is
+    to be built, less for candidates that are compared.
+    """
 
     objective: str = "throughput"
     max_utilisation: float = 0.8
@@ -38,12 +42,15 @@ class Goal:
     max_latency_ms: float | None = None
     max_energy_mj: float | None = None
     decision: Decision = CSYNTH  # which target must fit, and how surely
+    effort: float = 1.0
 
     def __post_init__(self) -> None:
         if self.objective not in ("throughput", "latency", "area"):
             raise ValueError(f"objective {self.objective!r}: throughput, latency or area")
         if not 0 < self.max_utilisation <= 1:
             raise ValueError(f"max_utilisation {self.max_utilisation}: above 0, at most 1")
+        if not 0 < self.effort <= 1:
+            raise ValueError(f"effort {self.effort}: above 0, at most 1")
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class Task:
             picks = self.expected.cheapest(interval, self.limits(), weights)
             if picks is None:
                 weights = self.weights.copy()
-                state, picks = self.expected.fit(interval, self.limits(), weights, QUICK)
+                state, picks = self.expected.fit(interval, self.limits(), weights, int(QUICK * self.goal.effort))
                 if state != 1:
                     return None
             found = self.fitting(picks)
@@ -158,7 +165,7 @@ class Task:
         if self.bound is None or interval < self.bound:
             return False
         weights = self.weights.copy()
-        if not self.problem.proves(interval, self.limits(0), weights):
+        if not self.problem.proves(interval, self.limits(0), weights, int(choose.EFFORT * self.goal.effort)):
             return False
         self.bound = self.problem.next(interval + 1)
         self.limit = LIMITS[KINDS[int(np.argmax(weights))]]

@@ -36,7 +36,13 @@ def a_goal(rng: np.random.Generator) -> Goal:
     }
     decision = Decision(*((("csynth", 0.5), ("impl", 0.5), ("impl", 0.9))[int(rng.integers(3))]))
     objective = ("throughput", "throughput", "area", "latency")[int(rng.integers(4))]
-    return Goal(objective, float(rng.choice([0.02, 0.1, 0.3, 0.8])), decision=decision, **limits)
+    return Goal(
+        objective,
+        float(rng.choice([0.02, 0.1, 0.3, 0.8])),
+        decision=decision,
+        effort=float(rng.choice([1.0, 0.1])),
+        **limits,
+    )
 
 
 def timeless(report: Report) -> Report:
