@@ -150,7 +150,11 @@ def tree(leaves: int, bits: int, limit: int) -> Resources:
 
 
 def latency(simd: int, mult: Multiplier, chain: int = 1) -> int:
-    """Pipeline stages from operands to the sum: multiplier (3 in a DSP, 2 in LUTs), then one per adder level."""
+    """Pipeline stages from operands to the sum: multiplier (3 in a DSP, 2 in LUTs), then one per adder level.
+
+    Real reports: product and sum in a DSP 4 stages (69 of 69 rows, 3.3 to 10 ns), a product in logic 1 (66 of 66); the
+    second is a margin of one cycle a process (``flow bench depths``).
+    """
     if mult == "packed":
         return 3 + min(chain, simd) + max(0, -(-simd // chain) - 1).bit_length()
     return (3 if mult == "dsp" else 2) + max(0, simd - 1).bit_length()

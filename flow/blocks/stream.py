@@ -15,7 +15,7 @@ from flow.cost import laws
 from flow.design import Port, Process
 from flow.fixed import Quant
 
-AXIS_DEPTH = 3  # pipeline stages of an AXI end
+AXIS_DEPTH = 3  # pipeline stages of an AXI end; real loops from stream to stream have 1 or 2 (flow bench depths)
 
 
 def slot_bits(quant: Quant) -> int:

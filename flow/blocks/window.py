@@ -25,7 +25,7 @@ from flow.design import Buffer, Folding, Memory, Port, Process
 from flow.fixed import IntArray, Quant, bits_for
 from flow.ir.ops import Pads, window_extent
 
-DEPTH = {"serial": 5, "parallel": 4}  # counters, address, read or shift, select, write
+DEPTH = {"serial": 5, "parallel": 4}  # counters, address, read or shift, select, write; real loops: 4, 3 (bench depths)
 HAZARD = 4  # least iterations between storing a word and reading it back
 WORTH = 4  # block RAMs (18 Kb) that one UltraRAM (288 Kb) must replace
 

@@ -51,11 +51,17 @@ def test_every_coefficient_has_a_source() -> None:
     data = energy.coefficients()
     assert set(data["sources"]) == {"dynamic", "dsp", "idle_share", "scale", "static"}
     assert all(len(text) > 20 for text in data["sources"].values())
+    fitted = {"error_p10", "error_p90", "samples"}
+    assert set(data["dynamic"]) - fitted <= set(data["uncertainty"]) and all(data["uncertainty"].values())
+    assert energy.STATIC_ERROR == 1 + data["uncertainty"]["static_w"]
 
 
 def test_stored_coefficients_are_those_of_the_measurements() -> None:
     """The benchmark fits anew, leaves each measurement out once, and raises where the file says otherwise."""
-    against, stored, sizes = (rows for _, rows in benchmark("energy")([]))
+    against, stored, moved, sizes = (rows for _, rows in benchmark("energy")([]))
+    told = energy.coefficients()["uncertainty"]
+    assert all(float(r["moves by at most"].rstrip("%")) / 100 <= told[r["coefficient"]] + 0.005 for r in moved)
+    assert sum(r["watts"] == "read" for r in against) >= 4
     ratios = sorted(float(r["measured/predicted"]) for r in against)
     assert len(ratios) >= 11 and 0.5 < ratios[0] and ratios[-1] < 2
     assert 0.8 < ratios[len(ratios) // 2] < 1.2
