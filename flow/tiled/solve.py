@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
+import numpy as np
+
 from flow.blocks import UnsupportedError
 from flow.board import Board, Resources
 from flow.design import Bound, Violation, excess
@@ -146,6 +148,8 @@ def arrays(steps: Steps, board: Board, goal: Goal, clock: float, space: Grid, wi
             engine = Engine(tm, tn, space.granule, wp, *least, taps=taps)
             try:
                 each = Counter(jobs(steps, engine.sized(most)))
+                count = np.array(list(each.values()))
+                floors = {batch: tilings.floors(list(each), batch) for batch in space.batch}
             except UnsupportedError as e:
                 refused = e
                 continue
@@ -156,7 +160,7 @@ def arrays(steps: Steps, board: Board, goal: Goal, clock: float, space: Grid, wi
                     continue
                 placed = replace(engine, ports=within.ports // copies)
                 pace = rates(board, clock, placed, copies, within.memory)
-                work = sum(n * tilings.floor(j, batch, pace.memory, pace.port) for j, n in each.items())
+                work = int((count * floors[batch].cycles(pace.memory, pace.port)).sum())
                 floor = work / (batch * copies) if goal.objective != "latency" else float(work)
                 found.append(Array(placed, copies, batch, floor))
     if refused is not None and not readable:
@@ -189,18 +193,18 @@ def _cycles(
 ) -> tuple[Choice, ...] | None:
     """The best tiling of every step; None when one has none, or when all together need ``most`` cycles or more."""
     each = jobs(steps, engine)
-    left = sum(tilings.floor(j, batch, pace.memory, pace.port) for j in each)
-    out, spent = [], 0
-    for job in each:
-        left -= tilings.floor(job, batch, pace.memory, pace.port)
-        choice = tilings.best(job, batch, pace.memory, pace.port, price)
+    least = tilings.floors(each, batch).cycles(pace.memory, pace.port)
+    known: dict[int, Choice] = {}
+    total = int(least.sum())
+    for k in np.argsort(-least, kind="stable").tolist():  # the longest first: they decide
+        choice = tilings.best(each[k], batch, pace.memory, pace.port, price)
         if choice is None:
             return None
-        spent += choice.cycles
-        if most is not None and spent + left > most:
+        known[k] = choice
+        total += choice.cycles - int(least[k])
+        if most is not None and total > most:
             return None
-        out.append(choice)
-    return tuple(out)
+    return tuple(known[k] for k in range(len(each)))
 
 
 def _thrifty(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -151,7 +152,9 @@ def surface(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> 
 def best(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float, price: float = 0.0) -> Choice | None:
     """The tiling of fewest cycles plus ``price`` times its bytes, then of least traffic; None when none fits."""
     e = job.engine
-    roomy = replace(job, engine=replace(e, acc_depth=max(e.acc_depth, ROOM), in_depth=NEVER - 1))
+    # A cache that holds all weights holds no more than those.
+    kept = min(e.cache, job.m_tiles * max(job.tile_words(t) for _, t in job.alike))
+    roomy = replace(job, engine=replace(e, acc_depth=max(e.acc_depth, ROOM), in_depth=NEVER - 1, cache=kept))
     s = surface(roomy, batch, bytes_per_cycle, port_bytes)
     ok = (s.pixels <= e.acc_depth) & (s.inputs <= e.in_depth)
     if not ok.any():
@@ -211,13 +214,29 @@ def ideal(job: Job) -> int:
     return job.all_positions * pixels
 
 
-def floor(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> int:
-    """Cycles of a batch that no tiling beats: the array's work, each word moved once, memory and ports."""
-    s = job.shape
-    reads, writes = compulsory(job, batch)
-    out = batch * s.r * s.c * sum(job.widths)
-    weights = job.all_words
-    return int(max(batch * ideal(job), out, weights, (reads + writes) / bytes_per_cycle, reads / port_bytes, START))
+class Floors(NamedTuple):
+    """Of jobs and a batch, one an entry: cycles of the array and of single words, bytes moved and bytes read."""
+
+    own: np.ndarray
+    moved: np.ndarray
+    read: np.ndarray
+
+    def cycles(self, bytes_per_cycle: float, port_bytes: float) -> np.ndarray:
+        """What no tiling beats: the array's work, each word moved once, memory and ports."""
+        least = np.maximum(np.maximum(self.own, self.moved / bytes_per_cycle), self.read / port_bytes)
+        whole: np.ndarray = least.astype(np.int64)
+        return whole
+
+
+def floors(each: Sequence[Job], batch: int) -> Floors:
+    """Of every job."""
+    rows = []
+    for job in each:
+        s = job.shape
+        reads, writes = compulsory(job, batch)
+        out = batch * s.r * s.c * sum(job.widths)
+        rows.append((max(batch * ideal(job), out, job.all_words, START), reads + writes, reads))
+    return Floors(*np.array(rows, np.int64).reshape(-1, 3).T)
 
 
 @lru_cache(maxsize=65536)

@@ -56,7 +56,7 @@ def test_search_counts_what_the_nest_does(graph) -> None:
         fresh = next(p for p, i in zip(parts, nest.iterations(job, choice.tiling, batch), strict=True) if i.fresh)
         assert choice.cycles == sum(int(p.slowest(8.0, 16.0)) for p in parts) + (nest.refill(fresh) if passes else 0)
         assert choice.moved == sum(int(p.read_bytes + p.write_bytes) for p in parts)
-        assert choice.cycles >= tilings.floor(job, batch, 8.0, 16.0)
+        assert choice.cycles >= tilings.floors([job], batch).cycles(8.0, 16.0)[0]
         assert choice.moved >= sum(tilings.compulsory(job, batch))
 
 
