@@ -19,7 +19,7 @@ import numpy as np
 from flow import expect, plan, tasks
 from flow.search import pareto
 from flow.space.network import NetSpec
-from flow.study import Candidate, Study
+from flow.study import Study
 from flow.workers import Failed, Task, Workers
 
 SHARE = 0.22  # of the time limit for the quick rungs
@@ -83,7 +83,9 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
     known = np.array([c.spec.digest in study.state.short for c in feasible], bool)
     work = np.array([c.spec.macs for c in feasible], float)
     fresh = {i for i, c in enumerate(feasible) if c.spec.digest not in behind}
-    chosen = accurate(study, [feasible[i] for i in sorted(fresh)], (count + 1) // 2)
+    chosen = accurate(
+        study, {feasible[i].spec.digest: float(mean[i] + deviation[i]) for i in sorted(fresh)}, (count + 1) // 2
+    )
     taken = {s.digest for s in chosen}
     fresh = {i for i in fresh if feasible[i].spec.digest not in taken}
     known |= np.array([c.spec.digest in taken for c in feasible], bool)
@@ -113,16 +115,16 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
     return chosen
 
 
-def accurate(study: Study, fresh: list[Candidate], count: int) -> list[NetSpec]:
-    """At most ``count`` networks that may be as accurate as the best shortly trained one, the most hopeful first."""
-    half = study.config.time_s / 2  # about what is left for full trainings
-    able = list({c.spec.digest: c.spec for c in fresh if plan.price(study, c.spec) <= half}.values())
-    if not able:
-        return []
-    most = np.add(*study.accuracies(able))
-    best = max(study.state.short.values(), default=0.0)
-    order = sorted(range(len(able)), key=lambda i: (-most[i], able[i].digest))
-    return [able[i] for i in order[:count] if most[i] > best - NEAR]
+def accurate(study: Study, hopes: dict[str, float], count: int) -> list[NetSpec]:
+    """At most ``count`` networks that may be as accurate as the best shortly trained one, the most hopeful first.
+
+    ``hopes``: optimistic accuracies of the networks that may be trained.
+    """
+    able = plan.most_work(study, study.config.time_s / 2)  # about what is left for full trainings
+    least = max(study.state.short.values(), default=0.0) - NEAR
+    specs = study.state.specs
+    order = sorted((-hope, d) for d, hope in hopes.items() if hope > least and specs[d].macs <= able)
+    return [specs[d] for _, d in order[:count]]
 
 
 def relatives(study: Study, chosen: list[NetSpec]) -> dict[str, str]:

@@ -36,14 +36,20 @@ LEAST = 3  # networks that are worth comparing by one epoch
 
 
 def price(study: Study, spec: NetSpec, recipe: str = "full") -> float:
-    """Seconds of one worker for a whole recipe; by its work where no pace is measured, 0 before any is."""
+    """Seconds of one worker for a whole recipe, of a network whose pace is measured."""
     from flow.train import trainer
 
-    pace = study.state.pace.get(spec.digest)
-    if pace is None:
-        known = [p / study.state.specs[d].macs for d, p in sorted(study.state.pace.items())]
-        pace = float(np.median(known)) * spec.macs if known else 0.0
-    return pace * trainer.recipe(recipe, study.images).passes(study.images)
+    return study.state.pace[spec.digest] * trainer.recipe(recipe, study.images).passes(study.images)
+
+
+def most_work(study: Study, seconds: float) -> float:
+    """Products of the largest network that one worker trains fully in ``seconds``, at the median pace so far."""
+    from flow.train import trainer
+
+    if not study.state.pace:
+        return math.inf
+    each = float(np.median([p / study.state.specs[d].macs for d, p in study.state.pace.items()]))
+    return seconds / (each * trainer.recipe("full", study.images).passes(study.images))
 
 
 def room(study: Study) -> float:
