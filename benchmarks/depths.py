@@ -16,6 +16,8 @@ from flow import board, estimate
 from flow.blocks import mac, stream, window
 from flow.cost import fit
 
+__all__ = ["DATA", "tables"]
+
 # Pipeline depths that the blocks assume, and rows of real reports that do the same: (what, assumed, table, pattern of
 # the module or operator and of the loop). A loop's iteration latency counts its stages.
 DEPTHS = (
@@ -25,9 +27,6 @@ DEPTHS = (
     ("window that shifts", window.DEPTH["parallel"], "loop", "pooling2d", r"Loop 1\.1|Loop 1\.2\.1"),
     ("buffer behind an address", window.DEPTH["serial"], "loop", "conv_2d_cl_me|dense_ss", r"Loop 1\.2|Loop 1$"),
 )
-
-
-__all__ = ["DATA", "tables"]
 
 
 def depths() -> Rows:

@@ -51,7 +51,7 @@ def _text(node: ET.Element, path: str) -> str | None:
 
 
 def _report(root: ET.Element, where: str) -> ToolReport:
-    _single(root, where)
+    repeated = _single(root, where)
     target = _clock(root, _TARGET, where)
     estimated = _clock(root, _ESTIMATED, where)
     summary = _only(root, "PerformanceEstimates/SummaryOfOverallLatency", where)
@@ -64,7 +64,7 @@ def _report(root: ET.Element, where: str) -> ToolReport:
     loops = tuple(_loops(root.find("PerformanceEstimates/SummaryOfLoopLatency"), where))
     top = _text(root, "UserAssignments/TopModelName")
     details = _details(root, summary, where)
-    warnings = [*checks.over_device(used, available), *checks.slower(target, estimated), *_absent(root)]
+    warnings = [*checks.over_device(used, available), *checks.slower(target, estimated), *_absent(root), *repeated]
     warnings += _cycles(summary, latency, interval, details, where)
     warnings += checks.times("latency", latency, _real_times(summary, where), _period(root, where))
     warnings += checks.loops(loops, latency[1])
@@ -104,23 +104,21 @@ _ONCE = (
 )
 
 
-def _single(root: ET.Element, where: str) -> None:
-    """Sections stand once, and so does every value in them."""
+def _single(root: ET.Element, where: str) -> list[str]:
+    """Sections stand once; a value that stands twice in one is told (the first is taken)."""
+    told: list[str] = []
     for path in _ONCE:
         found = root.findall(path)
         if len(found) > 1:
             raise ReportError(f"{where}: {len(found)} times {path}: the report is damaged")
-        if path.endswith("SummaryOfLoopLatency"):
-            continue  # loops may have one name
-        for node in found:
-            _values_once(node, where)
+        if not path.endswith("SummaryOfLoopLatency"):  # loops may have one name
+            told += [w for node in found for w in _twice(node)]
+    return told
 
 
-def _values_once(node: ET.Element, where: str) -> None:
+def _twice(node: ET.Element) -> list[str]:
     tags = [child.tag for child in node if len(child) == 0]
-    if len(tags) != len(set(tags)):
-        tag = next(t for t in tags if tags.count(t) > 1)
-        raise ReportError(f"{where}: {tag} twice in {node.tag}: the report is damaged")
+    return [f"report: {tag} twice in {node.tag}" for tag in dict.fromkeys(tags) if tags.count(tag) > 1]
 
 
 def _only(root: ET.Element, path: str, where: str) -> ET.Element:
@@ -289,8 +287,7 @@ def _cycles(
     summary: ET.Element, latency: Bounds, interval: Bounds, details: Mapping[str, Any], where: str
 ) -> list[str]:
     """The mean lies between the ends; a pipelined function's own interval and depth are those of the summary."""
-    _values_once(summary, where)
-    found = checks.scheduled(details["pipeline"], latency, interval)
+    found = _twice(summary) + checks.scheduled(details["pipeline"], latency, interval)
     (low, high), mean = latency, details["latency_average"]
     if low is not None and high is not None and mean is not None and not low <= mean <= high:
         found.append(f"latency: {mean} cycles on average, {low} to {high}")

@@ -22,7 +22,7 @@ def read_timing(text: str, where: str) -> list[ToolReport]:
     clocks = _clocks(lines, where) if summary is not None else []
     state = head_of(text).get("Design State")
     fastest = min((p for _, p, _ in clocks if p is not None), default=None)
-    doubts += _frequencies(clocks)
+    doubts += _frequencies(clocks) + (_strangers(text, clocks) if clocks else [])
     return [
         ToolReport(
             file=where,
@@ -154,6 +154,7 @@ def _requirements(text: str) -> list[str]:
     return found
 
 
+_NUMBER = re.compile(r"-?\d+\.\d+$")
 _ENDING = re.compile(r"^ +(required time|arrival time|slack) +(-?\d+\.\d+) *$")
 
 
@@ -170,7 +171,7 @@ def _endings(lines: list[str]) -> list[str]:
                 own = end["required time"] + end["arrival time"]
                 if abs(own - end["slack"]) > _LAST_DIGIT:
                     found.append(f"timing: slack {end['slack']:g} ns, but required and arrival times give {own:.3f}")
-                if head != "inf" and abs(float(head) - end["slack"]) > 1e-6:
+                if _NUMBER.match(head) and abs(float(head) - end["slack"]) > 1e-6:
                     found.append(f"timing: slack {head} ns at the head of a path, {end['slack']:g} at its end")
     return found
 
@@ -182,6 +183,16 @@ def _frequencies(clocks: list[tuple[str, float | None, float | None]]) -> list[s
         for name, period, mhz in clocks
         if period is not None and mhz is not None and abs(period * mhz - 1000) > 0.00051 * (period + mhz)
     ]
+
+
+_GROUP = re.compile(r"^  Path Group: +(\S+)", re.MULTILINE)
+
+
+def _strangers(text: str, clocks: list[tuple[str, float | None, float | None]]) -> list[str]:
+    """Path groups are clocks of the summary, or Vivado's own between stars."""
+    names = {name for name, _, _ in clocks}
+    groups = dict.fromkeys(g for g in _GROUP.findall(text) if not g.startswith(("*", "(")))
+    return [f"timing: no clock {g} in the clock summary, but paths of it" for g in groups if g not in names]
 
 
 def _worst(text: str, summary: Mapping[str, float | None], paths: list[float]) -> list[str]:

@@ -367,6 +367,8 @@ def test_timing_of_two_clocks() -> None:
         ("3.333           300.030", "3.233           300.030", "MHz"),
     ):
         assert any(says in w for w in one(TIMING.replace(old, new, 1)).warnings), old
+    cut = TIMING.replace("ap_clk            {0.000 1.666}        3.333           300.030\n", "")
+    assert any("no clock ap_clk" in w for w in one(cut).warnings)
     with pytest.raises(parse.ReportError, match="no clock"):
         one(TIMING.replace("{0.000 1.666} ", "{0.000 1.666 "))
 
