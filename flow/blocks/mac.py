@@ -28,7 +28,7 @@ Range = tuple[int, int]
 
 def common_shift(weights: IntArray) -> int:
     """Trailing zero bits that all weights share: they are multiplied by the rest and the sum is shifted."""
-    together = int(np.bitwise_or.reduce(np.abs(weights), axis=None))
+    together = int(np.bitwise_or.reduce(weights, axis=None))  # a number and its negative end in the same zeros
     return max(0, (together & -together).bit_length() - 1)
 
 
@@ -52,7 +52,7 @@ def weights_of(graph: Graph, node: Node) -> Weights:
     """Of a node with an array ``weight``."""
     weight: IntArray = node.op.weight  # type: ignore[attr-defined]
     raised = common_shift(weight)
-    return Weights(raised, weight_range(weight >> raised))
+    return Weights(raised, weight_range(weight >> raised if raised else weight))
 
 
 @dataclass(frozen=True)

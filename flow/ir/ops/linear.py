@@ -183,7 +183,9 @@ def dot_range(weight: IntArray, bias: IntArray, lo: int, hi: int) -> tuple[int, 
     Zero is included: partial sums start there.
     """
     flat = weight.reshape(weight.shape[0], -1)
-    up, down = np.maximum(flat, 0).sum(1), np.minimum(flat, 0).sum(1)
+    rows = max(1, (1 << 16) // max(1, flat.shape[1]))  # at a time: what stays in the processor's cache
+    up = np.concatenate([np.maximum(flat[at : at + rows], 0).sum(1) for at in range(0, len(flat), rows)])
+    down = flat.sum(1) - up
     most = up * max(hi, 0) + down * min(lo, 0)
     least = up * min(lo, 0) + down * max(hi, 0)
     return int(min(0, least.min(), (least + np.minimum(bias, 0)).min())), int(
