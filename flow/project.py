@@ -23,6 +23,7 @@ from flow.ir.graph import Graph
 from flow.ir.onnx_file import ModelProto as ModelProto
 from flow.tiled import cycles as engine_cycles
 from flow.tiled import render
+from flow.tiled import system as engine_system
 from flow.tiled.cycles import TiledSimulation
 from flow.tiled.program import compile_program
 from flow.toolchain import gpp
@@ -120,7 +121,8 @@ def _compiled_tiled(
         return mapping.NoFit((Violation("energy_mj", round(report.energy_mj or 0.0, 6), goal.max_energy_mj),))
     images = random_images(graph, min(VECTORS, design.batch), seed)
     vectors = images, graph.evaluate(images)[graph.output]
-    found = {MODEL: model.SerializeToString(), **render.files(compile_program(design), vectors)}
+    program = compile_program(design)
+    found = {MODEL: model.SerializeToString(), **render.files(program, vectors), **engine_system.files(program)}
     found |= {f"report/{name}": json.dumps(r, indent=1).encode() for name, r in reports(report).items()}
     return CompiledTiled(design, report, found)
 

@@ -46,26 +46,18 @@ def files(design: Design) -> dict[str, bytes]:
 def _view(design: Design) -> dict[str, Any]:
     """What the templates see: numbers and checked words."""
     board, described, report = design.board, codegen.describe(design), estimate.estimate(design)
-    _check(board)
     used, available = report.resources.json(), board.available.json()
     ends = {"input": described["input"], "output": described["output"]}
     return {
+        **board_view(board, design.clock_mhz),
         "version": __version__,
         "digest": design.digest,
         "top": codegen.TOP,
         "stream_top": STREAM_TOP,
         "cflags": codegen.CFLAGS,
-        "board": board.name,
-        "part": board.part,
-        # Any version of the board's files will do.
-        "board_parts": f"{board.board_part.rpartition(':')[0]}:*" if board.board_part else "",
-        "processor": board.processor,
-        "zynq": board.processor in ("zynq_ultra_ps_e", "processing_system7"),
-        "xrt": board.processor == "xrt",
-        "bank": "HBM[0]" if board.part.startswith(_HBM) else "DDR[0]",
-        "clock_mhz": design.clock_mhz,
-        "clock_ns": round(1e3 / design.clock_mhz, 4),
         "length_bits": LENGTH_BITS,
+        "slaves": 1,  # memory ports of the processor in use
+        "maps": False,  # images are streamed
         # Zynq UltraScale+ has memory above 4 GiB; its addresses have 40 bits.
         "address_bits": 40 if board.processor == "zynq_ultra_ps_e" else 32,
         **ends,
@@ -76,6 +68,23 @@ def _view(design: Design) -> dict[str, Any]:
         "fps": f"{report.fps:.6g}",
         "latency_ms": f"{report.latency_ms:.4g}",
         "resources": [(k.upper(), n, available[k]) for k, n in used.items() if available[k]],
+    }
+
+
+def board_view(board: Board, clock_mhz: float) -> dict[str, Any]:
+    """What templates see of a board and its clock. Raises BoardSystemError."""
+    _check(board)
+    return {
+        "board": board.name,
+        "part": board.part,
+        # Any version of the board's files will do.
+        "board_parts": f"{board.board_part.rpartition(':')[0]}:*" if board.board_part else "",
+        "processor": board.processor,
+        "zynq": board.processor in ("zynq_ultra_ps_e", "processing_system7"),
+        "xrt": board.processor == "xrt",
+        "bank": "HBM[0]" if board.part.startswith(_HBM) else "DDR[0]",
+        "clock_mhz": clock_mhz,
+        "clock_ns": round(1e3 / clock_mhz, 4),
     }
 
 

@@ -78,6 +78,7 @@ def compiled(model: ModelProto, found: Chain, seed: int = 0) -> Compiled:
         files |= {f"part{k}/{name}": content for name, content in inside.items()}
         images = outputs
     files |= {f"report/{name}": json.dumps(c, indent=1).encode() for name, c in project.reports(report).items()}
+    files["README.md"] = readme(found, programs).encode()
     return Compiled(found, report, files)
 
 
@@ -118,6 +119,29 @@ def describe(found: Chain, programs: dict[int, Program]) -> dict[str, Any]:
         "joint_bytes": [j.image_bytes for j in found.joints],
         "memory": {str(b): allocate(found, programs, b).json() for b in dict.fromkeys(found.places)},
     }  # fmt: skip
+
+
+def readme(found: Chain, programs: dict[int, Program]) -> str:
+    """How the parts go together."""
+    maps = {b: allocate(found, programs, b) for b in dict.fromkeys(found.places)}
+    view: dict[str, Any] = {
+        "version": __version__,
+        "digest": found.digest,
+        "images": found.images,
+        "interval": found.interval_cycles,
+        "fps": f"{found.report().fps:.6g}",
+        "parts": [
+            {"folder": f"part{k}", "top": top(k), "board": p.board.name, "place": b, "layers": len(p.graph.nodes),
+             "tiled": isinstance(p, TiledDesign), "copies": getattr(p, "copies", 1), "batch": getattr(p, "batch", 1)}
+            for k, (p, b) in enumerate(zip(found.parts, found.places, strict=True))
+        ],
+        "joints": [
+            {"number": k, "bytes": j.image_bytes, "starts": {b: m.joints[k] for b, m in maps.items() if k in m.joints}}
+            for k, j in enumerate(found.joints)
+        ],
+        "sizes": {b: m.size for b, m in maps.items()},
+    }  # fmt: skip
+    return codegen.environment().get_template("chain_readme.md.j2").render(view)
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,7 @@ def describe_engine(program: Program) -> dict[str, Any]:
         "types": _types(program),
         "parts": [(part, instruction.STARTS[part], fields) for part, fields in instruction.PARTS.items()],
         "streams": [{"name": n, "type": t, "depth": k} for n, t, k in streams],
-        "maps": [_map(program, "network_input", "input"), _map(program, "network_output", d.graph.output)],
+        "maps": [map_view(program, "network_input", "input"), map_view(program, "network_output", d.graph.output)],
     }
 
 
@@ -154,7 +154,7 @@ def output_bits(program: Program, step: Step) -> int:
     return max(bits)
 
 
-def _map(program: Program, name: str, tensor: str) -> dict[str, Any]:
+def map_view(program: Program, name: str, tensor: str) -> dict[str, Any]:
     """Byte addresses of a map's channels, for test bench and driver."""
     t, place, g = program.design.graph.tensors[tensor], program.places[tensor], program.design.engine.granule
     c, h, w = t.shape

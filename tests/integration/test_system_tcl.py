@@ -132,12 +132,12 @@ DEFECTS = {
     "master to master": ("[interface $accel Slave axis]", "[interface $accel Master axis]"),
     "one port too many": ("CONFIG.NUM_MI {3}", "CONFIG.NUM_MI {4}"),
     "one port too few": ("CONFIG.NUM_MI {3}", "CONFIG.NUM_MI {2}"),
-    "stream width": ("CONFIG.c_m_axis_mm2s_tdata_width {32}", "CONFIG.c_m_axis_mm2s_tdata_width {64}"),
+    "stream width": ("CONFIG.c_m_axis_mm2s_tdata_width {64}", "CONFIG.c_m_axis_mm2s_tdata_width {32}"),
     "addresses left out": ("assign_bd_address\n", ""),
     "unknown IP": ("[newest axi_intc]", "[newest axi_interrupts]"),
     "memory port left off": ("CONFIG.PSU__USE__S_AXI_GP2 {1}", "CONFIG.PSU__USE__S_AXI_GP2 {0}"),
     "second clock": ("clocked $clock {ps/maxihpm0", "clocked [get_bd_pins resets/mb_reset] {ps/maxihpm0"),
-    "burst above 4 KiB": ("CONFIG.c_m_axi_mm2s_data_width {32}", "CONFIG.c_m_axi_mm2s_data_width {1024}"),
+    "burst above 4 KiB": ("CONFIG.c_m_axi_mm2s_data_width {64}", "CONFIG.c_m_axi_mm2s_data_width {1024}"),
 }
 
 

@@ -5,9 +5,13 @@ set widths {32 64 128 256 512 1024}
 set flag {0 1}
 set properties [dict create \
     zynq_ultra_ps_e [dict create PSU__USE__M_AXI_GP0 $flag PSU__USE__M_AXI_GP1 $flag PSU__USE__M_AXI_GP2 $flag \
-        PSU__USE__S_AXI_GP2 $flag PSU__SAXIGP2__DATA_WIDTH {32 64 128} PSU__USE__IRQ0 $flag PSU__FPGA_PL0_ENABLE $flag \
+        PSU__USE__S_AXI_GP2 $flag PSU__SAXIGP2__DATA_WIDTH {32 64 128} PSU__USE__S_AXI_GP3 $flag \
+        PSU__SAXIGP3__DATA_WIDTH {32 64 128} PSU__USE__S_AXI_GP4 $flag PSU__SAXIGP4__DATA_WIDTH {32 64 128} \
+        PSU__USE__S_AXI_GP5 $flag PSU__SAXIGP5__DATA_WIDTH {32 64 128} PSU__USE__IRQ0 $flag PSU__FPGA_PL0_ENABLE $flag \
         PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ number] \
     processing_system7 [dict create PCW_USE_M_AXI_GP0 $flag PCW_USE_S_AXI_HP0 $flag PCW_S_AXI_HP0_DATA_WIDTH {32 64} \
+        PCW_USE_S_AXI_HP1 $flag PCW_S_AXI_HP1_DATA_WIDTH {32 64} PCW_USE_S_AXI_HP2 $flag \
+        PCW_S_AXI_HP2_DATA_WIDTH {32 64} PCW_USE_S_AXI_HP3 $flag PCW_S_AXI_HP3_DATA_WIDTH {32 64} \
         PCW_USE_FABRIC_INTERRUPT $flag PCW_IRQ_F2P_INTR $flag PCW_EN_CLK0_PORT $flag PCW_EN_RST0_PORT $flag \
         PCW_FPGA0_PERIPHERAL_FREQMHZ number] \
     axi_dma [dict create c_include_sg $flag c_sg_include_stscntrl_strm $flag c_include_mm2s $flag c_include_s2mm $flag \
@@ -21,8 +25,10 @@ set properties [dict create \
     accel [dict create]]
 set defaults {
     zynq_ultra_ps_e {PSU__USE__M_AXI_GP0 0 PSU__USE__M_AXI_GP1 0 PSU__USE__M_AXI_GP2 1 PSU__USE__S_AXI_GP2 0
+        PSU__USE__S_AXI_GP3 0 PSU__USE__S_AXI_GP4 0 PSU__USE__S_AXI_GP5 0
         PSU__USE__IRQ0 0 PSU__FPGA_PL0_ENABLE 1 PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ 100}
-    processing_system7 {PCW_USE_M_AXI_GP0 1 PCW_USE_S_AXI_HP0 0 PCW_USE_FABRIC_INTERRUPT 0 PCW_IRQ_F2P_INTR 0
+    processing_system7 {PCW_USE_M_AXI_GP0 1 PCW_USE_S_AXI_HP0 0 PCW_USE_S_AXI_HP1 0
+        PCW_USE_S_AXI_HP2 0 PCW_USE_S_AXI_HP3 0 PCW_USE_FABRIC_INTERRUPT 0 PCW_IRQ_F2P_INTR 0
         PCW_EN_CLK0_PORT 1 PCW_EN_RST0_PORT 1 PCW_FPGA0_PERIPHERAL_FREQMHZ 50}
     axi_dma {c_include_sg 1 c_include_mm2s 1 c_include_s2mm 1 c_sg_length_width 14 c_addr_width 32
         c_m_axis_mm2s_tdata_width 32 c_s_axis_s2mm_tdata_width 32 c_m_axi_mm2s_data_width 32 c_m_axi_s2mm_data_width 32
@@ -45,7 +51,9 @@ proc pins {cell} {
             lappend p pl_resetn0 {O rst 0}
             if {[cfg $cell PSU__USE__IRQ0]} { lappend p pl_ps_irq0 {I intr 0} }
             foreach {key pin} {PSU__USE__M_AXI_GP0 maxihpm0_fpd_aclk PSU__USE__M_AXI_GP1 maxihpm1_fpd_aclk
-                PSU__USE__M_AXI_GP2 maxihpm0_lpd_aclk PSU__USE__S_AXI_GP2 saxihp0_fpd_aclk} {
+                PSU__USE__M_AXI_GP2 maxihpm0_lpd_aclk PSU__USE__S_AXI_GP2 saxihp0_fpd_aclk
+                PSU__USE__S_AXI_GP3 saxihp1_fpd_aclk PSU__USE__S_AXI_GP4 saxihp2_fpd_aclk
+                PSU__USE__S_AXI_GP5 saxihp3_fpd_aclk} {
                 if {[cfg $cell $key]} { lappend p $pin {I clk 1} }
             }
             return $p
@@ -56,7 +64,9 @@ proc pins {cell} {
             if {[cfg $cell PCW_EN_RST0_PORT]} { lappend p FCLK_RESET0_N {O rst 0} }
             if {[cfg $cell PCW_USE_FABRIC_INTERRUPT] && [cfg $cell PCW_IRQ_F2P_INTR]} { lappend p IRQ_F2P {I intr 0} }
             if {[cfg $cell PCW_USE_M_AXI_GP0]} { lappend p M_AXI_GP0_ACLK {I clk 1} }
-            if {[cfg $cell PCW_USE_S_AXI_HP0]} { lappend p S_AXI_HP0_ACLK {I clk 1} }
+            foreach k {0 1 2 3} {
+                if {[cfg $cell PCW_USE_S_AXI_HP$k]} { lappend p S_AXI_HP${k}_ACLK {I clk 1} }
+            }
             return $p
         }
         axi_dma {
@@ -85,7 +95,10 @@ proc intfs {cell} {
             foreach {key name clock mode} {PSU__USE__M_AXI_GP0 M_AXI_HPM0_FPD maxihpm0_fpd_aclk Master
                 PSU__USE__M_AXI_GP1 M_AXI_HPM1_FPD maxihpm1_fpd_aclk Master
                 PSU__USE__M_AXI_GP2 M_AXI_HPM0_LPD maxihpm0_lpd_aclk Master
-                PSU__USE__S_AXI_GP2 S_AXI_HP0_FPD saxihp0_fpd_aclk Slave} {
+                PSU__USE__S_AXI_GP2 S_AXI_HP0_FPD saxihp0_fpd_aclk Slave
+                PSU__USE__S_AXI_GP3 S_AXI_HP1_FPD saxihp1_fpd_aclk Slave
+                PSU__USE__S_AXI_GP4 S_AXI_HP2_FPD saxihp2_fpd_aclk Slave
+                PSU__USE__S_AXI_GP5 S_AXI_HP3_FPD saxihp3_fpd_aclk Slave} {
                 if {[cfg $cell $key]} { lappend p $name [list $mode $::MM $clock 0] }
             }
             return $p
@@ -94,7 +107,9 @@ proc intfs {cell} {
             set p {DDR {Master xilinx.com:interface:ddrx_rtl:1.0 {} 0}
                 FIXED_IO {Master xilinx.com:display_processing_system7:fixedio_rtl:1.0 {} 0}}
             if {[cfg $cell PCW_USE_M_AXI_GP0]} { lappend p M_AXI_GP0 [list Master $::MM M_AXI_GP0_ACLK 0] }
-            if {[cfg $cell PCW_USE_S_AXI_HP0]} { lappend p S_AXI_HP0 [list Slave $::MM S_AXI_HP0_ACLK 0] }
+            foreach k {0 1 2 3} {
+                if {[cfg $cell PCW_USE_S_AXI_HP$k]} { lappend p S_AXI_HP$k [list Slave $::MM S_AXI_HP${k}_ACLK 0] }
+            }
             return $p
         }
         axi_dma {
@@ -114,6 +129,11 @@ proc intfs {cell} {
         proc_sys_reset { return {} }
         axi_intc { return [list s_axi [list Slave $::MM s_axi_aclk 0]] }
         accel {
+            if {[dict exists $::hls masters]} {
+                set p [list s_axi_control [list Slave $::MM ap_clk 0]]
+                foreach name [dict get $::hls masters] { lappend p m_axi_$name [list Master $::MM ap_clk 0] }
+                return $p
+            }
             # "in" and "out" are words of VHDL: HLS appends _r.
             return [list s_axi_control [list Slave $::MM ap_clk 0] \
                 in_r [list Slave $::AXIS ap_clk [dict get $::hls in]] out_r [list Master $::AXIS ap_clk [dict get $::hls out]]]
