@@ -135,7 +135,8 @@ CASES = (  # network, board, MHz, Vitis AI's images a second
 def tables(arguments: list[str]) -> Iterator[tuple[str, Rows]]:
     """Speed and traffic; the published equations."""
     if "chains" in arguments:
-        yield "Chains beside one engine (estimate and cycle simulation)", [*chains()]
+        for row in chains():
+            yield f"A chain beside one engine (estimate and cycle simulation): {row['network']} on {row['on']}", [row]
         return
     if "published" not in arguments:
         yield "Images a second beside Vitis AI's DPU, equal clock (estimate and cycle simulation)", [*speed()]

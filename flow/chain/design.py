@@ -162,6 +162,10 @@ class Chain:
         """The parts of one board."""
         return tuple(p for p, b in zip(self.parts, self.places, strict=True) if b == place)
 
+    def budget(self, place: int) -> Resources:
+        """What all parts of a board may use together: the most that one of them was offered."""
+        return Resources(*(max(kind) for kind in zip(*(p.available for p in self.on(place)), strict=True)))
+
     def memory_shares(self, place: int) -> float:
         """What the board's parts take of its memory's bandwidth: the engines' shares, and the words of streams and
         links."""
@@ -176,7 +180,7 @@ class Chain:
         found: list[Violation] = []
         for b in dict.fromkeys(self.places):
             parts, name = self.on(b), f" of board {b}" if len(self.platform.boards) > 1 else ""
-            over = excess(sum((used(p) for p in parts), Resources()), parts[0].available)
+            over = excess(sum((used(p) for p in parts), Resources()), self.budget(b))
             ports = sum(p.copies * p.engine.ports for p in parts if isinstance(p, TiledDesign))
             if ports > port_count(parts[0].board):
                 over += (Violation("ports", ports, port_count(parts[0].board)),)
@@ -196,7 +200,7 @@ class Chain:
             interval_cycles=self.interval_cycles,
             energy_mj=energy_mj(self, reports),
             resources=sum((used(p) for p in self.parts), Resources()),
-            available=sum((self.on(b)[0].available for b in dict.fromkeys(self.places)), Resources()),
+            available=sum((self.budget(b) for b in dict.fromkeys(self.places)), Resources()),
             violations=self.violations(),
             bound=self.bound,
             macs=sum(r.macs for r in reports),

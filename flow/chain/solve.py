@@ -71,7 +71,7 @@ class Search:
 
     @cached_property
     def budget(self) -> Resources:
-        return estimate.share(self.board, self.goal.max_utilisation)
+        return estimate.share(self.board, self.goal.max_utilisation, self.goal.decision)
 
     @cached_property
     def ends(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from flow.lint.delays import Delays
 from flow.lint.evaluate import Name, Place, Val, merged
 from flow.lint.grammar import Parsed
+from flow.lint.language import reachable
 from flow.lint.loops import Looper
 from flow.lint.places import Attached, attach, header, loop_body, strip
 from flow.lint.program import Decl, Function, Key, Node, Program
@@ -282,12 +283,15 @@ class Machine(Looper):
 
     def variable_loop(self, node: Node, body: Node, decl: Decl, label: str) -> None:
         """A loop whose bound is known at run time only and stated by LOOP_TRIPCOUNT: any number of turns."""
-        pipeline = self.frames[-1].pragmas.named(body, "PIPELINE")
+        pragmas = self.frames[-1].pragmas
+        pipeline = pragmas.named(body, "PIPELINE")
         self.env[decl.key, ""] = Val(self.symbols.fresh())
         if pipeline and "off" not in pipeline.words:
             self.pipelined(body, pipeline, label, node.line, (decl.key, ""))
             return
-        calls = any(n.kind == "call" and n.callee is not None and self.program.function(n.callee) for n in body.walk())
-        if not calls and not any(n.kind == "for" for n in body.walk()):
+        called = {n.callee for n in body.walk() if n.kind != "function" and n.callee is not None}
+        inside = [g for c in called if (f := self.program.function(c)) for g in reachable(self.program, f)]
+        calls = any(n.kind == "for" for g in inside for n in g.body.walk())  # the innermost loop is in a function
+        if not calls and all(pragmas.named(loop_body(n), "UNROLL") for n in body.walk() if n.kind == "for"):
             self.report(node.line, "pipeline-missing", f"{label or 'loop'}: an innermost loop says PIPELINE or UNROLL")
         self.settle(lambda: self.statement(body))
