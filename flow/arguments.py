@@ -132,8 +132,16 @@ def _search_arguments(p: argparse.ArgumentParser) -> None:
         choices=MODES,
         help="what is searched: network and accelerator together (joint), or the network with the mapper's best "
         "accelerator (nested), with --budget of the board (hw-aware), for accuracy alone (nas), then the accelerator "
-        "(sequential)",
+        "(sequential), accelerators for --network (hw-only)",
     )
+    p.add_argument("--network", metavar="MODEL.onnx", help="mode hw-only: the quantised network that is given")
+    p.add_argument(
+        "--objectives", default="", metavar="NAMES",
+        help="mode hw-only: some of latency, throughput, interval, energy, utilisation, lut, ff, dsp, bram, uram "
+        "(latency,utilisation without)",
+    )  # fmt: skip
+    for name in ("lut", "ff", "dsp", "bram18", "uram"):
+        p.add_argument(f"--max-{name}", metavar="LIMIT", help=f"mode hw-only: most {name}, a share up to 1 or a count")
     p.add_argument("--budget", type=above_zero, default=0.4, help="share of the board that mode hw-aware holds")
     p.add_argument("--trials", type=positive, default=240, help="joint candidates to propose and estimate")
     p.add_argument("--time", default="5m", help="limit, for example 20m")

@@ -14,6 +14,10 @@ UNLIMITED = ("max_latency_ms", "min_fps", "max_energy_mj", "clock_mhz")  # 0 whe
 AS_GIVEN = ("data", "mode", "trials", "max_utilisation", "target", "confidence", "seed", "workers", "toolchain",
             "front_size", "device", "precision", "engine", "generation", "seeds")  # fmt: skip
 OBJECTIVES = ("accuracy", "latency_ms", "utilisation")
+LIMITED = ("lut", "ff", "dsp", "bram18", "uram")
+MEASURES = ("latency_ms", "fps", "interval_cycles", "energy_mj", "utilisation", *LIMITED)  # of an accelerator
+SHORT = {"latency": "latency_ms", "throughput": "fps", "interval": "interval_cycles", "energy": "energy_mj",
+         "bram": "bram18"}  # fmt: skip
 
 
 class ConfigError(ValueError):
@@ -33,6 +37,9 @@ class Config:
     option: tuple[str, ...] = ()  # NAME=VALUE, of the strategy
     system: str = ""  # the published system that the settings began with
     mode: str = "joint"
+    network: str = ""  # hw-only: the quantised ONNX model
+    objectives: tuple[str, ...] = ()  # hw-only: of MEASURES
+    limits: tuple[str, ...] = ()  # hw-only: NAME=LIMIT, see limits()
     budget: float = 0.4  # share of the board that mode hw-aware holds
     trials: int = 240
     time_s: float = 300.0
@@ -85,9 +92,28 @@ class Config:
             raise ConfigError(f"engine {self.engine!r}: local or ray")
         if unknown := sorted(set(self.accelerate) - set(ACCELERATIONS)):
             raise ConfigError(f"accelerate {unknown[0]!r}: give all, none, or some of {', '.join(ACCELERATIONS)}")
+        self._check_given()
         for name in ("max_latency_ms", "min_fps", "max_energy_mj"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give a positive number")
+
+    def _check_given(self) -> None:
+        """What belongs to hardware search alone."""
+        if self.mode != "hw-only":
+            given = [n for n, v in (("--network", self.network), ("--objectives", self.objectives)) if v]
+            given += [f"--max-{x.partition('=')[0]}" for x in self.limits]
+            if given:
+                raise ConfigError(f"{given[0]} is for mode hw-only; this is mode {self.mode}")
+            return
+        if not self.network:
+            raise ConfigError("mode hw-only needs --network MODEL.onnx, the network that is given")
+        if self.platform:
+            raise ConfigError("mode hw-only works on one board; flow compile --platform maps a network to several")
+        for name in self.objectives:
+            if name in ("accuracy", "size", "boards"):
+                raise ConfigError(f"objective {name}: {name} is the same for every accelerator of a given network")
+            if name not in MEASURES:
+                raise ConfigError(f"objective {name!r} is not one of {', '.join(MEASURES)}")
 
     def dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -118,6 +144,28 @@ def options(texts: tuple[str, ...]) -> dict[str, Any]:
             found[name] = float(value)
         else:
             found[name] = value
+    return found
+
+
+def objectives(text: str) -> tuple[str, ...]:
+    """``latency,dsp``: measures by their names or short ones; ``Config`` refuses unknown ones."""
+    words = [w.strip() for w in text.split(",") if w.strip()]
+    return tuple(dict.fromkeys(SHORT.get(w, w) for w in words))
+
+
+def limits(texts: tuple[str, ...], available: Any) -> dict[str, int]:
+    """``dsp=0.5`` or ``dsp=1200``: most of a resource, as a share (up to 1) or a count. Raises ConfigError."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"\d+\.?\d*|\.\d+", value):
+            raise ConfigError(f"limit {text!r}: give NAME=LIMIT, a share or a count, for example dsp=0.5")
+        if name not in LIMITED:
+            raise ConfigError(f"limit {text!r}: one of {', '.join(LIMITED)}")
+        number, have = float(value), getattr(available, name)
+        found[name] = int(number * have if number <= 1 else number)
+        if number <= 0 or not found[name]:
+            raise ConfigError(f"limit {text!r} leaves nothing of {have}: give a share or a count above 0")
     return found
 
 

@@ -22,6 +22,7 @@ def write_front(
     reference: Sequence[float],
     points: Sequence[Mapping[str, Any]],
     trials: int,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write front.json and return what it holds.
 
@@ -29,7 +30,9 @@ def write_front(
     units (accuracy 0.1 and latency 10 ms, not negated). Each point: ``trial``, ``objectives`` (every measure by name,
     finite or None, those of the search present), ``fidelity``, ``directory`` relative to the run folder, and whatever
     else the report should show. The hypervolume is of the measures as they are, maximised ones negated; it is in the
-    product of their units. Raises ArchiveError for a point that must not be on a front, and where the file cannot be
+    product of their units; ``more``: further keys.
+
+    Raises ArchiveError for a point that must not be on a front, and where the file cannot be
     written.
     """
     path = Path(run_dir) / FRONT
@@ -44,6 +47,7 @@ def write_front(
         "hypervolume": volume,
         "trials": trials,
         "points": [dict(p) for p in points],
+        **(more or {}),
     }
     data = json_bytes(front, str(path))
     write_atomic(path, data + b"\n")

@@ -68,9 +68,16 @@ def compile_for(
     alone, _ = passes.headless(model)
     graph, whole = qdq.load(alone), qdq.load(model) if alone is not model else None
     found = engines.solve(graph, board, goal, clock_mhz, whole)
-    if isinstance(found, mapping.NoFit):
-        return found
-    return _compiled(alone, found, goal) if isinstance(found, Design) else _compiled_tiled(model, found, goal)
+    return found if isinstance(found, mapping.NoFit) else completed(model, found, goal)
+
+
+def completed(
+    model: ModelProto, design: Design | tiled.TiledDesign, goal: mapping.Goal
+) -> Compiled | CompiledTiled | mapping.NoFit:
+    """The project of a design that is there already."""
+    if isinstance(design, Design):
+        return _compiled(passes.headless(model)[0], design, goal)
+    return _compiled_tiled(model, design, goal)
 
 
 def compile_model(

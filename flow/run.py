@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flow import conclude, explore, results
+from flow import conclude, explore, results, tailor
 from flow.archive import Archive
 from flow.config import Config, from_dict
 from flow.ray_workers import RayPool
@@ -22,7 +22,10 @@ from flow.workers import Pool
 
 def start(config: Config, folder: Path, say: Say) -> dict[str, Any]:
     """A new run in ``folder``. Raises RunError, ArchiveError, BoardError, SpaceError, SearchError or DataError."""
-    parts(config)
+    if config.mode == "hw-only":
+        tailor.check(config)
+    else:
+        parts(config)
     archive = Archive.create(folder, config.dict(), results.environment())
     say(f"run folder {folder}")
     return carry_out(config, archive, say)
@@ -37,6 +40,8 @@ def resume(folder: Path, say: Say) -> dict[str, Any]:
 def carry_out(config: Config, archive: Archive, say: Say) -> dict[str, Any]:
     """Explore and conclude, with workers ended and the lock released whatever happens."""
     with archive, workers(config) as pool:
+        if config.mode == "hw-only":
+            return tailor.carry_out(config, archive, say, pool)
         study = Study(config, archive, say)
         began = time.monotonic()
         try:
@@ -56,6 +61,8 @@ def workers(config: Config) -> Pool | RayPool:
 def rewrite(folder: Path) -> Path:
     """A finished run's report.html, written again from its journal. Raises RunError for an unfinished run."""
     with Archive.open(folder) as archive:
+        if archive.config.get("mode") == "hw-only":
+            raise RunError(f"{folder} is a hardware search: flow resume {folder} writes its report again")
         study = Study(from_dict(archive.config), archive, lambda text: None)
         study.replay()
         proofs = {conclude.key(r): r for r in archive.of("proof")}

@@ -56,6 +56,7 @@ def render(front: Json, trials: Sequence[Json], meta: Json) -> str:
         agreements=agreement.rows(meta.get("tool_reports", ())),
         evaluations=meta.get("evaluations", ()),
         rungs=meta.get("rungs", ()),
+        anytime=meta.get("anytime", ()),
         rankings=meta.get("rankings", ()),
         config=rows_of(meta["config"]),
         environment=rows_of(meta["environment"]),

@@ -118,6 +118,8 @@ def _part(r: Report, i: int) -> str:
 
 def front_table(front: dict[str, Any], folder: Path) -> str:
     """The Pareto front of a run and where to go on."""
+    if "accuracy" not in front["objectives"]:
+        return accelerator_table(front, folder)
     lines = ["accuracy  test    latency ms    images/s  utilisation    DSP     LUT  BRAM18  project"]
     for p in front["points"]:
         o = p["objectives"]
@@ -134,6 +136,22 @@ def front_table(front: dict[str, Any], folder: Path) -> str:
         f"      flow synth {folder / best}",
     ]
     return "\n".join(lines)
+
+
+def accelerator_table(front: dict[str, Any], folder: Path) -> str:
+    """The same for accelerators of a given network."""
+    names = front["objectives"]
+    lines = ["  ".join([*(f"{n:>14}" for n in names), "clock MHz  engine             project"])]
+    for p in front["points"]:
+        values = [f"{p['objectives'][n]:14.6g}" for n in names]
+        lines.append("  ".join([*values, f"{p['clock_mhz']:9g}  {p['engine']:17}  {folder / p['directory']}"]))
+    reference = ", ".join(f"{n} {r:g}" for n, r in zip(names, front["reference"], strict=True))
+    share = front["anytime"][-1]["hypervolume"]
+    return "\n".join([
+        *lines, f"hypervolume {share:.4f} of the box to the reference point ({reference}); measures are estimates;",
+        "every project is bit-exact against onnxruntime in C simulation.", f"report: {folder / 'report.html'}",
+        f"next: flow csim {folder / front['points'][0]['directory']}",
+    ])  # fmt: skip
 
 
 def doctor() -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "tasks",
         "train_one",
         "study",
+        "tailor",
         "effort",
         "plan",
         "ladder",

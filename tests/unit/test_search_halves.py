@@ -6,40 +6,14 @@ import pytest
 from flow.search import SearchError, Trial, conformance, load, modes
 from flow.search.halves import Held
 from flow.search.loop import drive
+from tests.search_spaces import Coded
 
 
-class Pairs:
+class Pairs(Coded):
     """Five genes of one half, five of the other."""
 
-    length, levels = 10, 7
-
-    def sample(self, rng):
-        return tuple(int(v) for v in rng.integers(self.levels, size=self.length))
-
-    def mutate(self, genotype, rng):
-        at, value = int(rng.integers(self.length)), int(rng.integers(self.levels))
-        return (*genotype[:at], value, *genotype[at + 1 :])
-
-    def crossover(self, a, b, rng):
-        return tuple(x if take else y for x, y, take in zip(a, b, rng.random(self.length) < 0.5, strict=True))
-
-    def features(self, genotype):
-        return np.array(genotype, dtype=float)
-
-    def dumps(self, genotype):
-        return ",".join(map(str, genotype))
-
-    def loads(self, text):
-        return tuple(int(v) for v in text.split(","))
-
-    def genes(self):
-        return (self.levels,) * self.length
-
-    def encode(self, genotype):
-        return genotype
-
-    def decode(self, indices):
-        return tuple(indices)
+    def __init__(self):
+        super().__init__(10, 7)
 
     def join(self, a, b):
         return (*a[:5], *b[5:])

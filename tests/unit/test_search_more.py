@@ -13,43 +13,7 @@ from flow.search.pareto import hypervolume
 from flow.search.shrinking import Shrinking
 from flow.space import load as load_space
 from flow.study import TextSpace
-
-
-class Grid:
-    """Vectors of small integers, which are their own encoding."""
-
-    def __init__(self, length=10, levels=8):
-        self.length, self.levels = length, levels
-
-    def sample(self, rng):
-        return tuple(int(v) for v in rng.integers(self.levels, size=self.length))
-
-    def mutate(self, genotype, rng):
-        at, value = int(rng.integers(self.length)), int(rng.integers(self.levels))
-        return (*genotype[:at], value, *genotype[at + 1 :])
-
-    def crossover(self, a, b, rng):
-        return tuple(x if take else y for x, y, take in zip(a, b, rng.random(self.length) < 0.5, strict=True))
-
-    def features(self, genotype):
-        return np.array(genotype, dtype=float)
-
-    def dumps(self, genotype):
-        return ",".join(map(str, genotype))
-
-    def loads(self, text):
-        return tuple(int(v) for v in text.split(","))
-
-
-class Coded(Grid):
-    def genes(self):
-        return (self.levels,) * self.length
-
-    def encode(self, genotype):
-        return genotype
-
-    def decode(self, indices):
-        return tuple(indices)
+from tests.search_spaces import Coded, Grid
 
 
 def factory(name, **options):
@@ -254,6 +218,12 @@ def test_optuna_absent_is_one_line_with_the_command(monkeypatch):
 def test_optuna_s_samplers_conform(sampler):
     pytest.importorskip("optuna", reason="optuna is not installed")
     conformance.check(factory("optuna_samplers", sampler=sampler, initial=10, population=8), Coded(6, 6), trials=40)
+
+
+@pytest.mark.slow
+def test_pymoo_s_nsga2_conforms():
+    pytest.importorskip("pymoo", reason="pymoo is not installed")
+    conformance.check(factory("pymoo_nsga2", batch=8), Coded(6, 6), trials=40)
 
 
 def test_optuna_s_samplers_learn():
