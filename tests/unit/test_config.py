@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -74,13 +74,16 @@ def test_there_and_back(tmp_path: Path) -> None:
         device="cpu", precision="float32", accelerate=("curves", "halving"), engine="ray", generation=48, seeds=3,
         option=("population=32",), system="nahas", budget=0.3,
     )  # fmt: skip
-    same = [f.name for f in fields(Config) if f.name != "mode" and getattr(full, f.name) == f.default]
+    own = {"network": "net.onnx", "objectives": ("latency_ms", "dsp"), "limits": ("dsp=0.5",)}
+    given = replace(full, mode="hw-only", platform="", **own)  # type: ignore[arg-type]
+    same = [f.name for f in fields(Config) if getattr(full, f.name) == f.default == getattr(given, f.name)]
     assert not same, f"not tested: {same}"
-    assert from_dict(full.dict()) == full
-    with Archive.create(tmp_path / "run", full.dict(), {}) as archive:
-        assert from_dict(archive.config) == full
-    with Archive.open(tmp_path / "run") as archive:
-        assert from_dict(archive.config) == full
+    for n, settings in enumerate((full, given)):
+        assert from_dict(settings.dict()) == settings
+        with Archive.create(tmp_path / str(n), settings.dict(), {}) as archive:
+            assert from_dict(archive.config) == settings
+        with Archive.open(tmp_path / str(n)) as archive:
+            assert from_dict(archive.config) == settings
 
 
 def test_an_unknown_key_is_refused_by_name() -> None:
