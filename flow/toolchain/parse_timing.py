@@ -185,14 +185,14 @@ def _frequencies(clocks: list[tuple[str, float | None, float | None]]) -> list[s
     ]
 
 
-_GROUP = re.compile(r"^  Path Group: +(\S+)", re.MULTILINE)
+_CLOCKED = re.compile(r" clocked by (\S+) +\{")
 
 
 def _strangers(text: str, clocks: list[tuple[str, float | None, float | None]]) -> list[str]:
-    """Path groups are clocks of the summary, or Vivado's own between stars."""
+    """The clocks of the listed paths stand in the summary."""
     names = {name for name, _, _ in clocks}
-    groups = dict.fromkeys(g for g in _GROUP.findall(text) if not g.startswith(("*", "(")))
-    return [f"timing: no clock {g} in the clock summary, but paths of it" for g in groups if g not in names]
+    used = dict.fromkeys(_CLOCKED.findall(text))
+    return [f"timing: no clock {name} in the clock summary, but paths of it" for name in used if name not in names]
 
 
 def _worst(text: str, summary: Mapping[str, float | None], paths: list[float]) -> list[str]:

@@ -342,6 +342,7 @@ ap_clk            {0.000 1.666}        3.333           300.030
 
 Slack (MET) :             0.412ns  (required time - arrival time)
   Source:                 a/C
+        (rising edge-triggered cell FDRE clocked by ap_clk  {rise@0.000ns fall@1.666ns period=3.333ns})
   Destination:            b/D
   Path Group:             ap_clk
   Path Type:              Setup (Max at Slow Process Corner)
