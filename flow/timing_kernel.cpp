@@ -75,6 +75,11 @@ struct Port {
     const i64 *rows;
     i64 count;
     Cursor cursor() const { return Cursor(rows, count); }
+    i64 beats() const {
+        i64 n = 0;
+        for (i64 i = 0; i < count; ++i) n += rows[8 * i] == 0 ? rows[8 * i + 2] * rows[8 * i + 4] * rows[8 * i + 6] : rows[8 * i + 2];
+        return n;
+    }
 };
 
 // i * span / steps rounded down, without a division for each.
@@ -98,7 +103,11 @@ i64 earliest(i64 iterations, i64 depth, const std::vector<Port> &in, const std::
     std::vector<std::pair<Cursor, const i64 *> > reads;
     std::vector<std::pair<Cursor, Times *> > writes;
     for (const Port &p : in) if (p.stream >= 0) reads.push_back(std::make_pair(p.cursor(), written[p.stream].data()));
-    for (const Port &p : out) if (p.stream >= 0) writes.push_back(std::make_pair(p.cursor(), &written[p.stream]));
+    for (const Port &p : out) {
+        if (p.stream < 0) continue;
+        written[p.stream].reserve(p.beats());
+        writes.push_back(std::make_pair(p.cursor(), &written[p.stream]));
+    }
     i64 ahead = 0; // cycle of an iteration less its number: it only grows
     for (;;) {
         std::pair<Cursor, Times *> *next = nullptr;
@@ -156,12 +165,13 @@ class Profile {
     i64 last() const { return pieces_.back().second; }
     // Times of a port's beats, `later` steps after their iterations.
     void times(const Port &port, i64 later, Times &out) const {
-        out.clear();
-        size_t k = 0;
+        out.resize(port.beats());
+        i64 *to = out.data();
+        const std::pair<i64, i64> *piece = pieces_.data(), *last = piece + pieces_.size() - 1;
         for (Cursor c = port.cursor(); c.more(); c.next()) {
             const i64 at = c.at() + later;
-            while (k + 1 < pieces_.size() && pieces_[k + 1].first <= at) ++k;
-            out.push_back(at + pieces_[k].second);
+            while (piece != last && piece[1].first <= at) ++piece;
+            *to++ = at + piece->second;
         }
     }
 
@@ -202,6 +212,14 @@ class Periodic {
             return found;
         }
         i64 ahead = std::numeric_limits<i64>::min();
+        if (reads.size() == 1) {
+            const i64 *came = reads[0].second;
+            for (Cursor c = reads[0].first; c.more(); c.next()) {
+                const i64 need = *came++ + 1 - c.at();
+                if (need > ahead) found.from(c.at(), ahead = need);
+            }
+            reads.clear();
+        }
         for (;;) {
             std::pair<Cursor, const i64 *> *next = nullptr;
             for (std::pair<Cursor, const i64 *> &r : reads)
@@ -217,10 +235,11 @@ class Periodic {
 
     // As late as the reader's times of the beats of the only output allow, but never earlier than `early`.
     Profile late(const Process &p, const Profile &early, const Times &read) const {
-        std::vector<i64> step, most;
-        for (Cursor c = p.out[0].cursor(); c.more(); c.next()) {
-            step.push_back(c.at() + p.depth - 1);
-            most.push_back(read[step.size() - 1] - 1 - step.back());
+        std::vector<i64> step(read.size()), most(read.size());
+        size_t n = 0;
+        for (Cursor c = p.out[0].cursor(); c.more(); c.next(), ++n) {
+            step[n] = c.at() + p.depth - 1;
+            most[n] = read[n] - 1 - step[n];
         }
         for (size_t k = most.size() - 1; k-- > 0;) most[k] = std::min(most[k], most[k + 1]);
         Profile found;
@@ -287,7 +306,21 @@ struct End {
     int fifo;
 };
 
-typedef std::deque<std::pair<i64, i64> > Steps; // (iteration, value) of a number that only grows
+// (iteration, value) of a number that only grows, first in, first out.
+class Steps {
+  public:
+    Steps() : head_(0) {}
+    bool empty() const { return head_ == all_.size(); }
+    const std::pair<i64, i64> &front() const { return all_[head_]; }
+    void push_back(const std::pair<i64, i64> &step) { all_.push_back(step); }
+    void pop_front() {
+        if (++head_ == all_.size()) all_.clear(), head_ = 0;
+    }
+
+  private:
+    std::vector<std::pair<i64, i64> > all_;
+    size_t head_;
+};
 
 // One image through FIFOs of finite depth, pipelines flushing (flow/simulate.py states the model and simulates it a
 // second time): `fired` and `left` are cycle less iteration at the entry and at the exit of the pipeline.
@@ -375,23 +408,29 @@ class Patient {
         }
     }
     // A write leaves once all reads up to its iteration are done; a read enters once what is depth - 1 ahead has left.
-    bool write(Stage &s, i64 w) {
-        const i64 free_at = space(s, w);
-        if (free_at == NONE) return false;
+    static i64 leave(Stage &s, i64 w, i64 free_at) {
         for (; !s.entered.empty() && s.entered.front().first <= w; s.entered.pop_front()) s.ahead = s.entered.front().second;
         const i64 left = std::max(std::max(s.left, s.ahead), free_at - w - s.depth + 1);
         if (left > s.left) s.left = left, s.gone.push_back(std::make_pair(w, left));
-        give(s, w, left + w + s.depth - 1);
+        return left + w + s.depth - 1;
+    }
+    static i64 enter(Stage &s, i64 r, i64 ready_at) {
+        i64 fired = s.fired;
+        for (; !s.gone.empty() && s.gone.front().first <= r - s.depth + 1; s.gone.pop_front()) fired = std::max(fired, s.gone.front().second);
+        fired = std::max(fired, ready_at - r);
+        if (fired > s.fired) s.fired = fired, s.entered.push_back(std::make_pair(r, fired));
+        return fired + r;
+    }
+    bool write(Stage &s, i64 w) {
+        const i64 free_at = space(s, w);
+        if (free_at == NONE) return false;
+        give(s, w, leave(s, w, free_at));
         return true;
     }
     bool read(Stage &s, i64 r) {
         const i64 ready_at = data(s, r);
         if (ready_at == NONE) return false;
-        i64 fired = s.fired;
-        for (; !s.gone.empty() && s.gone.front().first <= r - s.depth + 1; s.gone.pop_front()) fired = std::max(fired, s.gone.front().second);
-        fired = std::max(fired, ready_at - r);
-        if (fired > s.fired) s.fired = fired, s.entered.push_back(std::make_pair(r, fired));
-        take(s, r, fired + r);
+        take(s, r, enter(s, r, ready_at));
         return true;
     }
     bool both(Stage &s, i64 k) { // a pipeline of one stage: reads and writes of an iteration in one cycle
@@ -402,7 +441,35 @@ class Patient {
         give(s, k, s.fired + k);
         return true;
     }
+    void plain(Stage &s) { // one FIFO in, one out: the same without loops over them
+        Cursor &in = s.in[0].at, &out = s.out[0].at;
+        Fifo &from = fifos[s.in[0].fifo], &to = fifos[s.out[0].fifo];
+        for (;;) {
+            const i64 r = in.more() ? in.at() : NONE, w = out.more() ? out.at() : NONE;
+            if (w < r) {
+                const i64 free_at = to.space();
+                if (free_at != NONE) {
+                    to.push(leave(s, w, free_at));
+                    out.next();
+                    if (to.reader_waits) to.reader_waits = false, wake(to.reader);
+                    continue;
+                }
+                to.writer_waits = true;
+                if (w <= r - s.depth + 1) return;
+            }
+            if (r == NONE) return;
+            const i64 ready_at = from.data();
+            if (ready_at == NONE) {
+                from.reader_waits = true;
+                return;
+            }
+            from.pop(enter(s, r, ready_at));
+            in.next();
+            if (from.writer_waits) from.writer_waits = false, wake(from.writer);
+        }
+    }
     void advance(Stage &s) {
+        if (s.depth > 1 && s.in.size() == 1 && s.out.size() == 1) return plain(s);
         for (;;) {
             const i64 r = Stage::next(s.in), w = Stage::next(s.out);
             if (r == NONE && w == NONE) return;

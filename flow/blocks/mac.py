@@ -28,6 +28,8 @@ Range = tuple[int, int]
 
 def common_shift(weights: IntArray) -> int:
     """Trailing zero bits that all weights share: they are multiplied by the rest and the sum is shifted."""
+    if np.any(weights.reshape(-1)[:256] & 1):
+        return 0
     together = int(np.bitwise_or.reduce(weights, axis=None))  # a number and its negative end in the same zeros
     return max(0, (together & -together).bit_length() - 1)
 
