@@ -191,7 +191,7 @@ def _step(graph: Graph, node: Node, image: bool) -> Step:
     else:
         raise UnsupportedError(
             f"{op.kind} {node.name!r}: the tiled engine computes convolutions, dense layers, pooling, additions and "
-            "concatenations; use --engine stream"
+            "concatenations; --engine chain computes the layers around it as stages, --engine stream all of them"
         )
     shape = Shape(
         kind, n, m, h, w, r, c, kernel, stride, pads, dilation, groups, False,

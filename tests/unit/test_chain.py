@@ -15,7 +15,7 @@ from flow.chain.solve import SHARES, Cut, Search
 from flow.design import Design
 from flow.mapping import Goal, NoFit
 from flow.platform import Link, Platform
-from flow.tiled import Grid, TiledDesign, solve
+from flow.tiled import Grid, TiledDesign, UnsupportedError, solve
 from flow.tiled.place import Place
 from flow.tiled.program import compile_program
 from tests.networks import Draft
@@ -157,3 +157,17 @@ def test_limits_are_kept_or_named(place: Board) -> None:
     assert isinstance(chain.solve(network().graph(), place, Goal(max_utilisation=0.005)), NoFit)
     missed = chain.solve(network().graph(), place, Goal(max_utilisation=0.7, min_fps=1e9), space=SPACE)
     assert isinstance(missed, NoFit) and missed.violations[0].resource == "fps"
+
+
+def test_operators_that_the_engine_lacks_become_stages(place: Board) -> None:
+    """A product of two maps, as in squeeze and excitation: refused by the engine, split by the chain."""
+    d = Draft((3, 16, 16), seed=7)
+    x = d.conv("input", 16)
+    x = d.product(x, d.conv(x, 16, 1))
+    x = d.conv(d.conv(x, 32, stride=(2, 2)), 32)
+    d.dense(d.global_average(x), 10)
+    with pytest.raises(UnsupportedError, match="--engine chain"):
+        solve(d.graph(), place, Goal(), space=SPACE)
+    found = chain.solve(d.graph(), place, Goal(max_utilisation=0.9), space=SPACE)
+    assert isinstance(found, Chain) and isinstance(found.parts[0], Design) and isinstance(found.parts[1], TiledDesign)
+    assert "Mul" in {n.op.kind for n in found.parts[0].graph.nodes}
