@@ -79,6 +79,7 @@ SPREAD = 0.3  # deviation of the logarithm of a task's time: what shared machine
 DISPATCH_S = 0.002  # of the head a task
 FULL = 96  # candidates for each that is trained fully
 LARGE = 384  # candidates of a generation for many nodes
+LAGS = (1, 4, 16, 64)  # generations at work at once
 NODES = (1, 2, 8, 32, 128, 1000)
 
 
@@ -191,10 +192,10 @@ def curve(trace: list[Generation], generation: int, most: int) -> Iterator[Row]:
     """Utilisation by nodes, one generation after the other as built, and with several at once."""
     for nodes in [n for n in NODES if n <= most]:
         row: Row = {"nodes": nodes, "generation": generation}
-        for lag in (1, 4, 16, 64):
-            if lag < len(trace):
-                took, busy = Cluster(trace, nodes, lag).run()
-                row[f"{lag} at once"] = f"{busy / (took * nodes):.1%}"
+        for lag in LAGS:
+            took, busy = Cluster(trace, nodes, lag).run() if lag < len(trace) else (math.inf, 0.0)
+            row[f"{lag} at once"] = f"{busy / (took * nodes):.1%}" if busy else None
+            if lag == 1:
                 row["candidates an hour"] = round(3600 * generation * len(trace) / took)
         yield row
 
