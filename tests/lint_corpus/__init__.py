@@ -106,7 +106,7 @@ DEFECTS = (
         ("pragma-place",),
     ),
     # what C++ may not say
-    top("stream by value", "parse", "hls::stream<Vec<UInt<8>, 4> > &in0", "hls::stream<Vec<UInt<8>, 4> > in0"),
+    top("stream by value", "parse", " > &in0, hls::stream<Vec<", " > in0, hls::stream<Vec<"),
     top("syntax error", "parse", BODY, "    nothing(" + BODY.strip()),
     top("missing header", "parse", '#include "add.h"', '#include "adder.h"'),
     top(
@@ -345,7 +345,7 @@ DEFECTS = (
         TOP,
         ("stream-producer",),
     ),
-    top("stream without depth", "stream-depth", "#pragma HLS STREAM variable=s2 depth=4\n", ""),
+    top("stream without depth", "stream-depth", "#pragma HLS STREAM variable=s2 depth=2\n", ""),
     top("stream without name", "stream-name", 's0("s0")', "s0"),
     top("no DATAFLOW", "dataflow-missing", FLOW + "\n", ""),
     Defect(
