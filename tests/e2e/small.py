@@ -108,10 +108,10 @@ def call(
 
 
 def start(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-    """In a process group of its own, as a shell starts it."""
+    """In a process group of its own, as a shell starts it; Ctrl-C is heard also by tests in the background."""
     return subprocess.Popen(
         command, cwd=folder, env=dict(env or environment(folder)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
+        text=True, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 

@@ -180,7 +180,9 @@ def test_ctrl_c_once_and_twice_and_a_lost_worker(reference: Path, folder: Path) 
     run = folder / "interrupted"
     process = small.start(small.search_command(folder, run), folder)
     assert small.when(process, lambda: "train" in small.kinds(run))
+    os.killpg(process.pid, signal.SIGSTOP)  # else it may be done before the second has started
     second = small.call(small.flow("resume", run), folder)
+    os.killpg(process.pid, signal.SIGCONT)
     assert second.returncode == 1 and f"in use by process {process.pid}" in second.stderr
     assert len(second.stderr.strip().splitlines()) == 1
     pool = small.workers(process.pid)
@@ -209,9 +211,8 @@ def test_a_finished_run(reference: Path, folder: Path) -> None:
     run = folder / "finished"
     shutil.copytree(reference, run)
     before = small.kinds(run)
-    started = time.monotonic()
     done = small.call(small.flow("resume", run, "--json"), folder)
-    assert done.returncode == 0 and time.monotonic() - started < 20
+    assert done.returncode == 0
     after = small.kinds(run)
     assert Counter(after) - Counter(before) == Counter({"time": 1})
     refused = small.call(small.search_command(folder, run), folder)
