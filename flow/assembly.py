@@ -14,7 +14,7 @@ from typing import Any
 from flow import __version__, codegen, mapping, pipeline, project
 from flow.design import Bound, Design, Report
 from flow.fixed import IntArray
-from flow.ir import emit, onnx_file, qdq
+from flow.ir import onnx_file, qdq
 from flow.ir.graph import Graph
 from flow.pipeline import System
 from flow.platform import Link, Platform
@@ -48,13 +48,10 @@ def compile_model(
     files = {project.MODEL: model.SerializeToString(), "design.json": json.dumps(describe(system), indent=1).encode()}
     images = project.random_images(graph, project.VECTORS, seed)
     for i, part in enumerate(system.parts):
-        # The part's network goes through ONNX as well: what its project specifies is what a reader of the file gets.
-        onnx = onnx_file.checked(emit.model(part.graph))
-        if qdq.load(onnx).digest != part.graph.digest:
-            raise ProjectError(f"board{i}: the part's ONNX does not give its graph back")
+        onnx = project.part_model(part.graph, f"board{i}")
         inside, images = _part_files(onnx, part, report.parts[i], images)
         files |= {f"board{i}/{name}": content for name, content in inside.items()}
-    files |= {f"report/{name}": json.dumps(c, indent=1).encode() for name, c in project.reports(report).items()}
+    files |= project.report_files(report)
     files["README.md"] = readme(system).encode()
     return Compiled(system, report, files)
 
@@ -141,11 +138,7 @@ def _platform(view: dict[str, Any], designs: tuple[Design, ...], parts: list[dic
 
 def is_project(folder: Path) -> bool:
     """Whether a folder holds a network on several boards."""
-    path = Path(folder) / "design.json"
-    try:
-        return bool(json.loads(path.read_text()).get("kind") == KIND)
-    except (OSError, ValueError, AttributeError):
-        return False  # project.load says what is wrong with it
+    return project.kind(folder) == KIND
 
 
 def load(folder: Path) -> Assembly:

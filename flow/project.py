@@ -106,7 +106,7 @@ def _compiled(model: ModelProto, design: Design, goal: mapping.Goal, seed: int =
 def files(model: ModelProto, design: Design, report: Report, vectors: tuple[IntArray, IntArray]) -> dict[str, bytes]:
     """All files of one board's project; ``vectors``: images and expected outputs of its test bench."""
     found = {MODEL: model.SerializeToString(), **codegen.plan(design, vectors).files, **system.files(design)}
-    return found | {f"report/{name}": json.dumps(r, indent=1).encode() for name, r in reports(report).items()}
+    return found | report_files(report)
 
 
 def compile_tiled(
@@ -130,20 +130,31 @@ def _compiled_tiled(
     vectors = images, graph.evaluate(images)[graph.output]
     program = compile_program(design)
     found = {MODEL: model.SerializeToString(), **render.files(program, vectors), **engine_system.files(program)}
-    found |= {f"report/{name}": json.dumps(r, indent=1).encode() for name, r in reports(report).items()}
-    return CompiledTiled(design, report, found)
+    return CompiledTiled(design, report, found | report_files(report))
 
 
-def reports(report: Report) -> dict[str, Any]:
-    """FINN's report files: names that users know."""
+def part_model(graph: Graph, name: str) -> ModelProto:
+    """The ONNX of a part of a network: what its project specifies is what a reader of the file gets.
+
+    Raises ProjectError where reading it does not give the graph back.
+    """
+    model = onnx_file.checked(emit.model(graph))
+    if qdq.load(model).digest != graph.digest:
+        raise ProjectError(f"{name}: the part's ONNX does not give its graph back")
+    return model
+
+
+def report_files(report: Report) -> dict[str, bytes]:
+    """FINN's report files, below ``report/``: names that users know."""
     layers = report.layers
-    return {
+    reports = {
         "estimate_network_performance.json": report.json(),
         "estimate_layer_cycles.json": {x.id: x.interval_cycles for x in layers},
         "estimate_layer_resources.json": {x.id: x.resources.json() for x in layers}
         | {"total": report.resources.json()},
         "op_and_param_counts.json": {x.id: {"op": x.op, "name": x.name, "macs": x.macs} for x in layers},
     }
+    return {f"report/{name}": json.dumps(content, indent=1).encode() for name, content in reports.items()}
 
 
 def random_images(graph: Graph, n: int, seed: int = 0) -> IntArray:
@@ -210,6 +221,15 @@ class Project:
         board = self.board()
         foldings = {k: Folding(**f) for k, f in self.view["foldings"].items()}
         return mapping.rebuild(self.graph, board, self.view, foldings)
+
+
+def kind(folder: Path) -> str | None:
+    """What a folder of several projects says it is; None for everything else: ``load`` says what is wrong with it."""
+    try:
+        view = json.loads((Path(folder) / "design.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return str(view["kind"]) if isinstance(view, dict) and "kind" in view else None
 
 
 def load(folder: Path) -> Project:

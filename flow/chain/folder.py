@@ -24,7 +24,7 @@ from flow.chain.design import Chain, Part
 from flow.chain.memory import Memory, allocate, side, turns
 from flow.design import Bound, Report
 from flow.fixed import IntArray
-from flow.ir import emit, onnx_file, passes, qdq
+from flow.ir import onnx_file, passes, qdq
 from flow.ir.graph import Graph
 from flow.platform import Link, Platform
 from flow.project import CsimResult, ModelProto, Project, ProjectError
@@ -65,19 +65,14 @@ def compiled(model: ModelProto, found: Chain, seed: int = 0) -> Compiled:
     files["design.json"] = json.dumps(describe(found, programs), indent=1).encode()
     images = project.random_images(found.graph, project.VECTORS, seed)
     for k, part in enumerate(found.parts):
-        # The part's network goes through ONNX as well: what its project specifies is what a reader of the file gets.
-        onnx = onnx_file.checked(emit.model(part.graph))
-        if qdq.load(onnx).digest != part.graph.digest:
-            raise ProjectError(f"part{k}: the part's ONNX does not give its graph back")
+        onnx = project.part_model(part.graph, f"part{k}")
         outputs = part.graph.evaluate(images)[part.graph.output]
         inside = _part_files(part, programs.get(k), (images, outputs), top(k))
         inside |= {project.MODEL: onnx.SerializeToString()}
-        inside |= {
-            f"report/{name}": json.dumps(c, indent=1).encode() for name, c in project.reports(report.parts[k]).items()
-        }
+        inside |= project.report_files(report.parts[k])
         files |= {f"part{k}/{name}": content for name, content in inside.items()}
         images = outputs
-    files |= {f"report/{name}": json.dumps(c, indent=1).encode() for name, c in project.reports(report).items()}
+    files |= project.report_files(report)
     files["README.md"] = readme(found, programs).encode()
     return Compiled(found, report, files)
 
@@ -170,10 +165,7 @@ class Folder:
 
 def is_project(folder: Path) -> bool:
     """Whether a folder holds a chain."""
-    try:
-        return bool(json.loads((Path(folder) / "design.json").read_text()).get("kind") == KIND)
-    except (OSError, ValueError, AttributeError):
-        return False  # project.load says what is wrong with it
+    return project.kind(folder) == KIND
 
 
 def load(folder: Path) -> Folder:

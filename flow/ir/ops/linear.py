@@ -13,14 +13,33 @@ from flow.ir.ops.base import Pads, Shape, frozen, window_extent, windows
 
 
 @dataclass(frozen=True, eq=False)
-class Conv:
+class Weighted:
+    """An operator whose ``weight`` and ``bias`` are its own and never change."""
+
+    weight: IntArray
+    bias: IntArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", frozen(self.weight))
+        object.__setattr__(self, "bias", frozen(self.bias))
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Weighted):
+    """``weight``: (OC, IC/groups, KH, KW)."""
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        return int(self.weight.shape[2]), int(self.weight.shape[3])
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Convolution):
     """2-D convolution. ``weight``: (OC, IC/groups, KH, KW); ``bias``: (OC,) at accumulator scale.
 
     ``pad_value`` is the integer that padding stands for: the input's zero point.
     """
 
-    weight: IntArray
-    bias: IntArray
     requant: Requant
     stride: tuple[int, int] = (1, 1)
     pads: Pads = (0, 0, 0, 0)
@@ -28,14 +47,6 @@ class Conv:
     groups: int = 1
     pad_value: int = 0
     kind: str = field(default="Conv", init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", frozen(self.weight))
-        object.__setattr__(self, "bias", frozen(self.bias))
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        return int(self.weight.shape[2]), int(self.weight.shape[3])
 
     @property
     def depthwise(self) -> bool:
@@ -77,17 +88,11 @@ class Conv:
 
 
 @dataclass(frozen=True, eq=False)
-class Dense:
+class Dense(Weighted):
     """Fully connected layer over the whole input. ``weight``: (OC, C, H, W); ``bias``: (OC,)."""
 
-    weight: IntArray
-    bias: IntArray
     requant: Requant
     kind: str = field(default="Gemm", init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", frozen(self.weight))
-        object.__setattr__(self, "bias", frozen(self.bias))
 
     def shape(self, inputs: list[Shape]) -> Shape:
         if tuple(self.weight.shape[1:]) != tuple(inputs[0]):
@@ -108,7 +113,7 @@ class Dense:
 
 
 @dataclass(frozen=True, eq=False)
-class ConvTranspose:
+class ConvTranspose(Convolution):
     """Transposed convolution: input pixel i adds ``weight[..., t] * x[i]`` to pixel ``i * stride + t * dilation`` of a
     map whose first ``pads`` rows and columns are cut off.
 
@@ -117,8 +122,6 @@ class ConvTranspose:
     pixels.
     """
 
-    weight: IntArray
-    bias: IntArray
     requant: Requant
     size: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
@@ -127,14 +130,6 @@ class ConvTranspose:
     groups: int = 1
     pad_value: int = 0
     kind: str = field(default="ConvTranspose", init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", frozen(self.weight))
-        object.__setattr__(self, "bias", frozen(self.bias))
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        return int(self.weight.shape[2]), int(self.weight.shape[3])
 
     def shape(self, inputs: list[Shape]) -> Shape:
         c, oc = inputs[0][0], int(self.weight.shape[0])
