@@ -164,7 +164,10 @@ def _search_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--generation", type=positive, default=24, help="candidates a generation: several for each worker")
     p.add_argument("--engine", default="local", choices=["local", "ray"], help="this machine, or a Ray cluster")
     p.add_argument(
-        "--accelerate", default="all", metavar="NAMES", help="all, none, or bounds,proxies,halving,curves,inherit"
+        "--accelerate",
+        default="usual",
+        metavar="NAMES",
+        help="usual (all but supernet), all, none, or bounds,proxies,halving,curves,inherit,supernet",
     )
     device_arguments(p)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from flow.modes import MODES
 
-ACCELERATIONS = ("bounds", "proxies", "halving", "curves", "inherit")
+ACCELERATIONS = ("bounds", "proxies", "halving", "curves", "inherit", "supernet")
+USUAL = ("bounds", "proxies", "halving", "curves", "inherit")  # docs/acceleration.md says what each saves
 UNLIMITED = ("max_latency_ms", "min_fps", "max_energy_mj", "clock_mhz")  # 0 where the command line leaves them out
 AS_GIVEN = ("data", "mode", "trials", "max_utilisation", "target", "confidence", "seed", "workers", "toolchain",
             "front_size", "device", "precision", "engine", "generation", "seeds")  # fmt: skip
@@ -58,7 +59,7 @@ class Config:
     front_size: int = 10
     device: str = "auto"
     precision: str = "auto"
-    accelerate: tuple[str, ...] = ACCELERATIONS
+    accelerate: tuple[str, ...] = USUAL
     engine: str = "local"
     generation: int = 24
     seeds: int = 1  # of each full training, where the time allows
@@ -91,7 +92,9 @@ class Config:
         if self.engine not in ("local", "ray"):
             raise ConfigError(f"engine {self.engine!r}: local or ray")
         if unknown := sorted(set(self.accelerate) - set(ACCELERATIONS)):
-            raise ConfigError(f"accelerate {unknown[0]!r}: give all, none, or some of {', '.join(ACCELERATIONS)}")
+            raise ConfigError(
+                f"accelerate {unknown[0]!r}: give usual, all, none, or some of {', '.join(ACCELERATIONS)}"
+            )
         self._check_given()
         for name in ("max_latency_ms", "min_fps", "max_energy_mj"):
             if not 0 <= getattr(self, name) < math.inf:
@@ -178,9 +181,10 @@ def seconds(text: str) -> float:
 
 
 def accelerations(text: str) -> tuple[str, ...]:
-    """``all``, ``none`` or names joined by commas; ``Config`` refuses unknown ones."""
-    if text in ("all", "none"):
-        return ACCELERATIONS if text == "all" else ()
+    """``usual``, ``all``, ``none`` or names joined by commas; ``Config`` refuses unknown ones."""
+    sets = {"usual": USUAL, "all": ACCELERATIONS, "none": ()}
+    if text in sets:
+        return sets[text]
     return tuple(w.strip() for w in text.split(","))
 
 

@@ -31,6 +31,11 @@ def rungs(study: Study) -> list[dict[str, Any]]:
     """One row a rung: networks, seconds of work, and how many were given up or diverged."""
     scores = study.archive.of("scores")
     rows = [_rung("zero-cost scores", scores)] if scores else []
+    if shared := study.archive.of("shared"):
+        row = _rung("shared weights", shared)
+        rows.append(
+            row | {"seconds": row["seconds"] + round(sum(r["seconds"] for r in study.archive.of("supernet")), 1)}
+        )
     trained = study.archive.of("train")
     rows += [_rung(text, [r for r in trained if r["recipe"] == name]) for name, text in NAMES.items()]
     return [r for r in rows if r["networks"]]
@@ -55,6 +60,7 @@ def rankings(study: Study) -> list[dict[str, Any]]:
         digests = sorted(state.scores)
         mean = ranking.ensemble([state.scores[d] for d in digests], ranking.INFORMATIVE)
         rows.append(_row("ensemble of these", dict(zip(digests, mean.tolist(), strict=True)), study))
+    rows.append(_row("shared weights", state.shared, study))
     rows.append(_row("params (baseline)", {d: float(s.params) for d, s in state.specs.items()}, study))
     rows.append(_row("flops (baseline)", {d: float(s.macs) for d, s in state.specs.items()}, study))
     rows.append(_row("a few steps", state.few, study))

@@ -28,11 +28,12 @@ START, SLOPE, DOUBT = 0.3, 0.5, 0.15  # before any training: lowest and range of
 @dataclass
 class Known:
     """What is known of networks, by digest. ``few``, ``short``: validation accuracies of the two quick rungs;
-    ``scores``: zero-cost proxies."""
+    ``scores``: zero-cost proxies; ``shared``: validation accuracies with a supernet's weights."""
 
     short: dict[str, float] = field(default_factory=dict)
     few: dict[str, float] = field(default_factory=dict)
     scores: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    shared: dict[str, float] = field(default_factory=dict)
     specs: dict[str, NetSpec] = field(default_factory=dict)
 
 
@@ -61,12 +62,15 @@ def _scored(known: Known, specs: Sequence[NetSpec]) -> bool:
 
 
 def _rows(known: Known, specs: Sequence[NetSpec]) -> Floats:
-    """Features; with the mean rank of the zero-cost scores as one more where every network has them."""
-    rows = summary.features(specs)
-    if not _scored(known, specs):
-        return rows
-    rank = ranking.ensemble([known.scores[s.digest] for s in specs], ranking.INFORMATIVE)
-    return np.hstack([rows, rank[:, None]])
+    """Features; then the accuracy with shared weights where some network has one (the others get the mean); then the
+    mean rank of the zero-cost scores where every network has them."""
+    columns = [summary.features(specs)]
+    if read := [known.shared[s.digest] for s in specs if s.digest in known.shared]:
+        mean = float(np.mean(read))
+        columns.append(np.array([[known.shared.get(s.digest, mean)] for s in specs]))
+    if _scored(known, specs):
+        columns.append(ranking.ensemble([known.scores[s.digest] for s in specs], ranking.INFORMATIVE)[:, None])
+    return np.hstack(columns)
 
 
 def _corrected(known: Known, specs: Sequence[NetSpec], mean: Floats, deviation: Floats) -> tuple[Floats, Floats]:

@@ -1,6 +1,7 @@
 """The training ladder: which networks are trained next, and how far.
 
-zero-cost scores (every new network) -> a few steps (many) -> short training (some) -> one epoch, full (flow/plan.py)
+zero-cost scores, accuracies with shared weights (every new network) -> a few steps (many) -> short training (some)
+  -> one epoch, full (flow/plan.py)
 
 Every second place of a rung is for the network that may be the most accurate of all and that the run has time to train
 fully. The others are for those that promise most per second: the hypervolume that the optimistic point, mean plus one
@@ -12,6 +13,7 @@ further. Decisions are journalled before they are carried out, so that a resumed
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from flow import expect, plan, tasks
 from flow.search import pareto
 from flow.space.network import NetSpec
 from flow.study import Study
-from flow.workers import Failed, Task, Workers
+from flow.workers import Done, Failed, Task, Workers
 
 SHARE = 0.22  # of the time limit for the quick rungs
 LEAST = 10  # networks trained shortly, whatever the time
@@ -28,6 +30,8 @@ FEW, SHORT = 1 / 4, 1 / 6  # of a generation's size: networks that get a few ste
 HALVED = 1 / 12  # short trainings where few steps come first: six glances cost less than one
 NEAR = 0.02  # short trainings closer than this do not tell which network is the more accurate one
 SCORE_S = 120.0
+SAMPLED, STEPS = 64, 600  # networks of the space that share weights, and training steps through one of them each
+SUPERNET_S = 3600.0
 
 
 def climb(study: Study, pool: Workers, start: int) -> None:
@@ -35,6 +39,8 @@ def climb(study: Study, pool: Workers, start: int) -> None:
     uses = study.config.accelerate
     if "proxies" in uses:
         score(study, pool)
+    if "supernet" in uses and start:  # which networks the time allows is known after a first generation
+        read_off(study, pool)
     size = study.config.generation
     if "halving" in uses:
         rung(study, pool, start, "few", math.ceil(FEW * size))
@@ -47,13 +53,48 @@ def score(study: Study, pool: Workers) -> None:
     fresh = {d: s for d, s in fresh.items() if d not in study.state.scores}
     work = [Task(d, tasks.score_network, (s.json(), study.settings), SCORE_S) for d, s in sorted(fresh.items())]
     for outcome in pool.run(work):
-        record: dict[str, Any] = {"kind": "scores", "network": outcome.key}
-        if isinstance(outcome, Failed):
-            record |= {"scores": {}, "seconds": outcome.seconds, "reason": outcome.reason}
-        else:
-            record |= outcome.value
+        record = {"kind": "scores", "network": outcome.key, "scores": {}, **told(outcome)}
         study.archive.append(record)
         study.learn_scores(record)
+
+
+def supernet(study: Study, pool: Workers) -> Path | None:
+    """The run's shared weights, trained once through random networks of its space; None where that failed."""
+    path = study.checkpoint("supernet", "shared")
+    if known := study.archive.of("supernet"):
+        return None if "reason" in known[0] else path
+    rng = np.random.default_rng(study.config.seed)
+    sampled = [study.space.network(study.space.sample(rng), study.shape, study.classes) for _ in range(SAMPLED)]
+    able = plan.most_work(study, study.config.time_s / 2)
+    specs = sorted({s.digest: s.json() for s in sampled if s.macs <= able}.values())
+    work = Task("supernet", tasks.train_supernet, (specs, study.settings, STEPS, str(path)), SUPERNET_S)
+    (outcome,) = pool.run([work])
+    record: dict[str, Any] = {"kind": "supernet", "networks": len(specs), **told(outcome)}
+    study.archive.append(record)
+    study.note(f"supernet of {len(specs)} networks: {record.get('reason') or 'trained'} in {record['seconds']:.0f} s")
+    return None if "reason" in record else path
+
+
+def told(outcome: Done | Failed) -> dict[str, Any]:
+    """What a task gave, or why it failed, for the journal."""
+    return {"reason": outcome.reason, "seconds": outcome.seconds} if isinstance(outcome, Failed) else outcome.value
+
+
+def read_off(study: Study, pool: Workers) -> None:
+    """Accuracies of every feasible network with the supernet's weights."""
+    fresh = {c.spec.digest: c.spec for c in study.state.candidates.values() if c.feasible}
+    asked = {r["network"] for r in study.archive.of("shared")}
+    fresh = {d: s for d, s in fresh.items() if d not in asked}
+    path = supernet(study, pool) if fresh else None
+    if path is None:
+        return
+    work = [
+        Task(d, tasks.score_shared, (s.json(), study.settings, str(path)), SCORE_S) for d, s in sorted(fresh.items())
+    ]
+    for outcome in pool.run(work):
+        record = {"kind": "shared", "network": outcome.key, "accuracy": None, **told(outcome)}
+        study.archive.append(record)
+        study.learn_shared(record)
 
 
 def rung(study: Study, pool: Workers, start: int, name: str, count: int) -> None:

@@ -267,6 +267,11 @@ class Study:
         if record["scores"]:
             self.state.scores[record["network"]] = record["scores"]
 
+    def learn_shared(self, record: dict[str, Any]) -> None:
+        """Take an accuracy with shared weights into the state; none where they do not cover the network."""
+        if record["accuracy"] is not None:
+            self.state.shared[record["network"]] = record["accuracy"]
+
     def checkpoint(self, digest: str, recipe: str) -> Path:
         folder: Path = self.folder / "networks"
         folder.mkdir(exist_ok=True)
@@ -289,6 +294,8 @@ class Study:
                 self.learn(record)
             elif record["kind"] == "scores":
                 self.learn_scores(record)
+            elif record["kind"] == "shared":
+                self.learn_shared(record)
             elif record["kind"] == "trial":
                 c = self.candidate(record["trial"], self.space.loads(record["genotype"]))
                 c.result = {k: record[k] for k in RESULT if k in record}

@@ -166,6 +166,32 @@ def score_network(spec_json: str, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def train_supernet(specs: list[str], settings: dict[str, Any], steps: int, out: str) -> dict[str, Any]:
+    """Weights shared by the networks ``specs``, trained through one of them a step, to the file ``out``."""
+    from flow.train import supernet
+
+    began, known = time.perf_counter(), [from_json(s) for s in specs]
+    shared = supernet.Supernet(known, settings["seed"])
+    shared.train(known, dataset(settings["data"], settings["data_dir"]), steps)
+    shared.save(Path(out))
+    return {"seconds": time.perf_counter() - began}
+
+
+def score_shared(spec_json: str, settings: dict[str, Any], path: str) -> dict[str, Any]:
+    """A network's validation accuracy with shared weights; None where they do not cover it."""
+    began, spec, shared = time.perf_counter(), from_json(spec_json), _supernet(path)
+    images = dataset(settings["data"], settings["data_dir"])
+    accuracy = shared.score(spec, images) if shared.covers(spec) else None
+    return {"accuracy": accuracy, "seconds": time.perf_counter() - began}
+
+
+@lru_cache(maxsize=1)
+def _supernet(path: str) -> Any:
+    from flow.train import supernet
+
+    return supernet.Supernet.load(Path(path))
+
+
 @lru_cache(maxsize=8)
 def trained_graph(checkpoint: str) -> Graph:
     """The integer network of a checkpoint, after the round trip through its ONNX."""

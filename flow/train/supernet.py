@@ -10,8 +10,10 @@ depends on no space's genes, so every space has a supernet.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +61,25 @@ class Supernet:
             self.scales[place] = nn.Parameter(torch.ones(shape[0]))
             self.offsets[place] = nn.Parameter(torch.zeros(shape[0]))
         self.seed = seed
+
+    def save(self, path: Path) -> None:
+        """Written whole or not at all."""
+        groups = {"w": self.weights, "s": self.scales, "o": self.offsets}
+        arrays = {f"{g} {place}": p.detach().numpy() for g, group in groups.items() for place, p in group.items()}
+        part = path.with_suffix(f".{os.getpid()}.part")
+        with part.open("wb") as f:
+            np.savez(f, **arrays)
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Supernet:
+        """What ``save`` wrote; to score with, not to train further."""
+        found = cls([], 0)
+        groups = {"w": found.weights, "s": found.scales, "o": found.offsets}
+        with np.load(path, allow_pickle=False) as z:
+            for key in z.files:
+                groups[key[0]][key[2:]] = nn.Parameter(torch.from_numpy(z[key]))
+        return found
 
     def covers(self, spec: NetSpec) -> bool:
         """Whether every layer of ``spec`` has shared weights at least as large."""

@@ -25,6 +25,7 @@ from flow.train.model import Net
 SHIFT_FRACTION = 8  # random shifts of up to an eighth of the image
 CALIBRATION_IMAGES = 256
 SHORT_IMAGES = 12000  # that a short training reads in float
+LOOKS = 16  # training steps between two looks at the loss
 SMALL_SET = 10000  # fewer images than this are trained on in small batches: the steps are what is short
 
 
@@ -305,23 +306,23 @@ class _Run:
         """Mean loss of one pass over the images."""
         self.net.train()
         how = self.data.augment if self.how.augment else "none"
-        order = torch.randperm(len(self.x), generator=self.generator)
-        total = 0.0
+        order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
+        total = torch.zeros((), dtype=torch.float64, device=self.x.device)
         for k in range(batches):
             index = order[k * self.how.batch : (k + 1) * self.how.batch]
             x = to_real(augmented(self.x[index], how, self.generator))
             with torch.autocast(x.device.type, torch.bfloat16, enabled=self.how.bfloat16):
                 out = self.net(x)
             loss = F.cross_entropy(out.float(), self.y[index], label_smoothing=self.how.label_smoothing)
-            value = loss.item()
-            if not math.isfinite(value):
-                return value
+            total += loss.detach()
+            # Looking at a loss waits for a GPU to finish all steps before it.
+            if k % LOOKS == 0 and not torch.isfinite(total):
+                break
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
-            total += value
-        return total / batches
+        return float(total) / batches
 
 
 def scaled(how: Recipe, share: float) -> Recipe:

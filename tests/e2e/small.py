@@ -92,7 +92,7 @@ def search_command(folder: Path, run: Path, *more: str) -> list[str]:
     if not space.exists():
         space.write_text(SPACE)
     options = {"board": "zcu102", "space": str(space), "trials": "30", "time": "2h", "seed": "7", "front-size": "3"}
-    options |= {"workers": "2", "toolchain": "none", "run": str(run)}
+    options |= {"workers": "2", "toolchain": "none", "accelerate": "all", "run": str(run)}
     given = dict(zip(more[::2], more[1::2], strict=True))
     options |= given
     return flow("search", "--json", *(x for k, v in options.items() for x in (f"--{k}", v)))

@@ -118,6 +118,8 @@ def test_the_journal_is_complete(reference: Path) -> None:
     count = Counter(r["kind"] for r in records)
     assert count["run"] == 1 and count["trial"] == 30 and count["finalists"] == 1 and count["promotion"] == 4
     assert [r["trial"] for r in records if r["kind"] == "trial"] == list(range(30))
+    assert count["supernet"] == 1 and count["shared"] == len({r["network"] for r in records if r["kind"] == "scores"})
+    assert all(0.05 <= r["accuracy"] <= 1.0 for r in records if r["kind"] == "shared")
     assert_nothing_twice(reference)
     (summary,) = (r for r in archive.runs(reference.parent) if r["run"] == str(reference))
     assert summary["state"] == "finished" and summary["trials"] == 30 and summary["error"] is None
@@ -129,6 +131,8 @@ def assert_nothing_twice(run: Path) -> None:
         "trial": ("trial",),
         "train": ("network", "recipe"),
         "refine": ("network",),
+        "supernet": (),
+        "shared": ("network",),
         "promotion": ("start", "rung"),
     }
     names |= {"proof": ("network", "clock_mhz", "budget", "objective"), "finalists": ()}

@@ -1,5 +1,7 @@
 """Shared weights: slices of one set, trained through all networks, read with each network's own normalisation."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -57,3 +59,13 @@ def test_training_through_all_makes_each_better_than_chance() -> None:
         stale = net(to_real(torch.from_numpy(np.array(data.val_x)))).argmax(1).numpy()
     assert found[0] > np.mean(stale == data.val_y)
     assert found == [shared.score(s, data) for s in SPECS]
+
+
+def test_shared_weights_come_back_from_their_file(tmp_path: Path) -> None:
+    shared, path = Supernet(SPECS, 2), tmp_path / "supernet.npz"
+    shared.save(path)
+    again = Supernet.load(path)
+    for spec in SPECS:
+        wanted, got = shared.parameters_of(spec), again.parameters_of(spec)
+        assert wanted.keys() == got.keys() and all(torch.equal(wanted[n], got[n]) for n in wanted)
+    assert not again.covers(network(32)) and [p.name for p in tmp_path.iterdir()] == ["supernet.npz"]

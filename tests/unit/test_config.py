@@ -97,7 +97,13 @@ def test_objectives_are_those_of_the_front() -> None:
 
 @pytest.mark.parametrize(
     ("text", "chosen"),
-    [("all", config.ACCELERATIONS), ("none", ()), ("curves", ("curves",)), ("bounds, inherit", ("bounds", "inherit"))],
+    [
+        ("all", config.ACCELERATIONS),
+        ("usual", config.USUAL),
+        ("none", ()),
+        ("curves", ("curves",)),
+        ("bounds, inherit", ("bounds", "inherit")),
+    ],
 )
 def test_accelerations_are_switches(text: str, chosen: tuple[str, ...]) -> None:
     assert Config(accelerate=config.accelerations(text)).accelerate == chosen

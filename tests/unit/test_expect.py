@@ -50,3 +50,16 @@ def test_before_any_training_size_or_the_scores_rank() -> None:
 
 def test_nearest_is_the_network_itself_where_it_is_there() -> None:
     assert expect.nearest(SPECS, SPECS[5:8]) == [5, 6, 7]
+
+
+def test_shared_weights_are_a_feature_and_who_has_none_gets_the_mean() -> None:
+    rest = SPECS[20:]
+    want = [TRUTH[s.digest] for s in rest]
+    given = known(20, 0)
+    blind, _ = expect.accuracies(given, rest)
+    given.shared = {s.digest: 0.5 * TRUTH[s.digest] for s in SPECS}
+    seen, _ = expect.accuracies(given, rest)
+    assert np.abs(seen - want).mean() < 0.6 * np.abs(blind - want).mean()
+    del given.shared[rest[0].digest]
+    without, _ = expect.accuracies(given, rest)
+    assert np.isfinite(without).all() and abs(without[1] - want[1]) < abs(blind[1] - want[1])
