@@ -167,7 +167,7 @@ def _search_arguments(p: argparse.ArgumentParser) -> None:
         "--accelerate",
         default="usual",
         metavar="NAMES",
-        help="usual (all but supernet), all, none, or bounds,proxies,halving,curves,inherit,supernet",
+        help="usual (all but few,supernet), all, none, or bounds,proxies,few,halving,curves,inherit,supernet",
     )
     device_arguments(p)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from flow.modes import MODES
 
-ACCELERATIONS = ("bounds", "proxies", "halving", "curves", "inherit", "supernet")
-USUAL = ("bounds", "proxies", "halving", "curves", "inherit")  # docs/acceleration.md says what each saves
+ACCELERATIONS = ("bounds", "proxies", "few", "halving", "curves", "inherit", "supernet")
+# All but those that ranked worse than they cost (docs/acceleration.md).
+USUAL = ("bounds", "proxies", "halving", "curves", "inherit")
 UNLIMITED = ("max_latency_ms", "min_fps", "max_energy_mj", "clock_mhz")  # 0 where the command line leaves them out
 AS_GIVEN = ("data", "mode", "trials", "max_utilisation", "target", "confidence", "seed", "workers", "toolchain",
             "front_size", "device", "precision", "engine", "generation", "seeds")  # fmt: skip

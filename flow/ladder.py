@@ -42,9 +42,9 @@ def climb(study: Study, pool: Workers, start: int) -> None:
     if "supernet" in uses and start:  # which networks the time allows is known after a first generation
         read_off(study, pool)
     size = study.config.generation
-    if "halving" in uses:
+    if "few" in uses:
         rung(study, pool, start, "few", math.ceil(FEW * size))
-    rung(study, pool, start, "short", math.ceil((HALVED if "halving" in uses and study.state.short else SHORT) * size))
+    rung(study, pool, start, "short", math.ceil((HALVED if "few" in uses and study.state.short else SHORT) * size))
 
 
 def score(study: Study, pool: Workers) -> None:
