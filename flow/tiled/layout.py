@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from flow.blocks import UnsupportedError
 from flow.ir.graph import Graph
@@ -20,14 +21,20 @@ from flow.tiled.place import Place
 from flow.tiled.steps import CONV, Step, Steps
 
 
-def regular(channels: int, engine: Engine, element: int = 1) -> tuple[int, ...]:
+def regular(channels: int, tm: int, granule: int, element: int = 1) -> tuple[int, ...]:
     """Blocks of ``tm`` channels, the last one as narrow as it can be."""
-    return tuple(-(-min(engine.tm, channels - c) * element // engine.granule) for c in range(0, channels, engine.tm))
+    return tuple(-(-min(tm, channels - c) * element // granule) for c in range(0, channels, tm))
 
 
 def places(steps: Steps, engine: Engine) -> Mapping[str, Place]:
     """Place of every tensor. Raises UnsupportedError where a tensor would have to lie in two places."""
-    graph, found = steps.graph, {"input": image_place(steps, engine)}
+    return _places(steps, engine.tm, engine.granule, gathered(steps, engine))
+
+
+@lru_cache(maxsize=128)
+def _places(steps: Steps, tm: int, granule: int, gathers: bool) -> Mapping[str, Place]:
+    """The same: engines of a search differ in little that matters here."""
+    graph, found = steps.graph, {"input": image_place(steps, tm, granule, gathers)}
     parents: dict[str, str] = {}
     results = {s.out: s for s in steps.steps}
     for node in graph.nodes:
@@ -39,27 +46,27 @@ def places(steps: Steps, engine: Engine) -> Mapping[str, Place]:
                         "engine joins without copying: put an operator in between"
                     )
                 parents[part] = node.id
-            found[node.id] = joined([found[p] for p in steps.joins[node.id]], engine)
+            found[node.id] = joined([found[p] for p in steps.joins[node.id]], granule)
         if node.id in results:
-            found[node.id] = made(results[node.id], found, engine)
+            found[node.id] = made(results[node.id], found, tm, granule)
     for s in steps.steps:
         other = found[s.residual] if s.residual else None
         mine = found[s.out]
         if other is not None and (other.blocks, other.slots) != (mine.blocks, mine.slots):
             raise UnsupportedError(
                 f"{s.name!r}: the second operand of its addition comes from a concatenation whose parts are no "
-                f"multiples of {engine.tm} channels; choose other channel counts"
+                f"multiples of {tm} channels; choose other channel counts"
             )
     return found
 
 
-def image_place(steps: Steps, engine: Engine) -> Place:
+def image_place(steps: Steps, tm: int, granule: int, gathers: bool) -> Place:
     if steps.entry is not None:
         return steps.entry
     c, h, w = steps.graph.tensors["input"].shape
-    if gathered(steps, engine):
-        return Place(h, w, (), tuple(range(c)), -(-w * PIXEL // engine.granule))
-    return Place(h, w, regular(c, engine), tuple(range(c)))
+    if gathers:
+        return Place(h, w, (), tuple(range(c)), -(-w * PIXEL // granule))
+    return Place(h, w, regular(c, tm, granule), tuple(range(c)))
 
 
 def gathered(steps: Steps, engine: Engine) -> bool:
@@ -79,24 +86,24 @@ def gathered(steps: Steps, engine: Engine) -> bool:
     )
 
 
-def joined(parts: list[Place], engine: Engine) -> Place:
+def joined(parts: list[Place], granule: int) -> Place:
     slots: list[int] = []
     at = 0
     for p in parts:
         slots += [at + s for s in p.slots]
-        at += p.words * engine.granule
+        at += p.words * granule
     return replace(parts[0], blocks=tuple(b for p in parts for b in p.blocks), slots=tuple(slots))
 
 
-def made(s: Step, found: Mapping[str, Place], engine: Engine) -> Place:
+def made(s: Step, found: Mapping[str, Place], tm: int, granule: int) -> Place:
     """Place of a step's output: fresh blocks, or for windows the input's own."""
     if s.shape.kind == CONV:
-        return Place(s.shape.r, s.shape.c, regular(s.shape.m, engine, s.shape.out_bytes), tuple(range(s.shape.m)))
+        return Place(s.shape.r, s.shape.c, regular(s.shape.m, tm, granule, s.shape.out_bytes), tuple(range(s.shape.m)))
     source = found[s.source]
-    if max(source.blocks) * engine.granule > engine.tm:
+    if max(source.blocks) * granule > tm:
         raise UnsupportedError(
-            f"{s.name!r}: its input comes in blocks of {max(source.blocks) * engine.granule} channels, an output tile "
-            f"has {engine.tm}: cut the network elsewhere"
+            f"{s.name!r}: its input comes in blocks of {max(source.blocks) * granule} channels, an output tile "
+            f"has {tm}: cut the network elsewhere"
         )
     blocks = tuple(b * s.shape.out_bytes for b in source.blocks)
     return Place(s.shape.r, s.shape.c, blocks, source.slots)

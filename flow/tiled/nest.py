@@ -6,24 +6,20 @@
         for each of the mb output tiles: products, output stage, store
 
 With one block the input is read once (input reuse); with blocks that fit the cache the weights are (weight reuse).  The
-compiler writes its instructions from the iterations, the cost below is evaluated over them, and the search evaluates
-the same formulas over all tilings at once (numpy arrays in place of numbers).
+compiler writes its instructions from the iterations and the cost below is evaluated over them; the search evaluates the
+same formulas over all tilings at once (``tilings.cpp``).
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from flow.tiled.engine import FEWEST, PIXEL, RECORD, Engine, Features
 from flow.tiled.steps import CONV, DEPTHWISE, Shape
-
-Number = Any  # int, or an integer array of one shape for all
 
 # Assumptions of the cycle model, in cycles.  A burst's first word comes this late (read: request, DDR and interconnect;
 # write: response), during which its process waits; processes of a dataflow region need START to begin an iteration;
@@ -109,7 +105,7 @@ class Job:
     n_blocks: int
     widths: tuple[int, ...]
 
-    @property
+    @cached_property
     def gathered(self) -> bool:
         return self.shape.gathers and self.features.gather
 
@@ -121,7 +117,7 @@ class Job:
     def m_tiles(self) -> int:
         return len(self.widths)
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """Array words (tn channels) of an input pixel; of a gathered one."""
         e = self.engine
@@ -141,6 +137,12 @@ class Job:
             passes = kh * kw if self.shape.dilation[1] > 1 else kh * -(-kw // self.engine.taps)
             return passes * self.slices(tile)
         return self.depth * kh * (1 if self.gathered else kw)
+
+    def block_positions(self, m0: int, words: int) -> int:
+        """``positions`` of a block's tiles from ``m0`` for ``words`` input words of a pixel."""
+        if self.windowed or self.gathered:
+            return self.positions(m0)
+        return self.positions() * words // self.n_words
 
     def slices(self, tile: int) -> int:
         """Window operators: slices of ``lanes`` channels that fill output tile number ``tile``."""
@@ -165,7 +167,7 @@ class Job:
     @cached_property
     def alike(self) -> list[tuple[int, int]]:
         """Output tiles by width: how many, and the first."""
-        return [(n, self.widths.index(w)) for w, n in Counter(self.widths).items()]
+        return [(self.widths.count(w), self.widths.index(w)) for w in dict.fromkeys(self.widths)]
 
     @cached_property
     def all_positions(self) -> int:
@@ -206,38 +208,37 @@ def iterations(job: Job, tiling: Tiling, batch: int) -> Iterator[Iteration]:
 
 
 class Cost(NamedTuple):
-    """Cycles of each process in one iteration, each alone, and the bytes moved. Numbers or arrays."""
+    """Cycles of each process in one iteration, each alone, and the bytes moved."""
 
-    load: Number
-    weights: Number
-    compute: Number
-    store: Number
-    residual: Number
-    drain: Number  # what the store still has to do when the array is done
-    bursts: tuple[Number, Number, Number]  # of load, store and residual
-    read_bytes: Number
-    write_bytes: Number
-    port_bytes: Number  # of the busiest port, times the ports
+    load: int
+    weights: int
+    compute: int
+    store: int
+    residual: int
+    drain: int  # what the store still has to do when the array is done
+    bursts: tuple[int, int, int]  # of load, store and residual
+    read_bytes: int
+    write_bytes: int
+    port_bytes: int  # of the busiest port, times the ports
 
-    def slowest(self, bytes_per_cycle: float, port_bytes: float) -> Number:
+    def slowest(self, bytes_per_cycle: float, port_bytes: float) -> int:
         """Cycles between iterations in a long run: the slowest process, the ports, or memory."""
-        memory = np.ceil((self.read_bytes + self.write_bytes) / bytes_per_cycle)
-        port = np.ceil(self.port_bytes / port_bytes)
+        memory = math.ceil((self.read_bytes + self.write_bytes) / bytes_per_cycle)
+        port = math.ceil(self.port_bytes / port_bytes)
         wait = int(WAIT_BYTES / bytes_per_cycle)
         moves = [w + n * wait for w, n in zip((self.load, self.store, self.residual), self.bursts, strict=True)]
-        own = np.maximum.reduce(np.broadcast_arrays(*moves, self.weights, self.compute, RECORD + START))
-        return np.maximum(np.maximum(own, memory), port).astype(np.int64) + START
+        return max(*moves, self.weights, self.compute, RECORD + START, memory, port) + START
 
 
-def refill(part: Cost) -> Number:
+def refill(part: Cost) -> int:
     """Cycles between two steps where the second waits for the first's results: with fewer than DISTANCE iterations over
     the map, whose last ones store what the next step's first one loads."""
     return part.drain + part.load + RECORD + READ_LATENCY + DISTANCE * START
 
 
 def iteration_cost(
-    job: Job, images: Number, r: Number, ly: Number, c: Number, lx: Number, m0: int, mb: int,
-    words: int, share: int, last: Number, weight_words: Number,
+    job: Job, images: int, r: int, ly: int, c: int, lx: int, m0: int, mb: int,
+    words: int, share: int, last: int, weight_words: int,
 ) -> Cost:  # fmt: skip
     """Cost of one iteration.
 
@@ -250,37 +251,37 @@ def iteration_cost(
         read = images * ly * job.row_words
         load = read + images * ly * (c * job.depth + s.kernel[1]) + bursts * READ_LATENCY
     else:
-        whole = (lx == s.w) & (ly == s.h)
-        alone = images * share * np.where(lx == s.w, 1, ly)
-        bursts = np.where(whole, 1 if words == job.n_words else images, alone)
+        if lx == s.w and ly == s.h:
+            bursts = 1 if words == job.n_words else images
+        else:
+            bursts = images * share * (1 if lx == s.w else ly)
         read = images * ly * lx * words
         load = read + bursts * READ_LATENCY
     pixels = images * r * c
-    part = 1 if not job.windowed else images * r * ((c - 1) * s.stride[1] + job.reach)
-    steps = pixels if not job.windowed else part
-    beat = np.maximum(np.maximum(steps, job.position_words + 1), FEWEST)
-    positions = job.positions(m0) if job.windowed or job.gathered else job.positions() * words // job.n_words
+    steps = images * r * ((c - 1) * s.stride[1] + job.reach) if job.windowed else pixels
+    beat = max(steps, job.position_words + 1, FEWEST)
+    positions = job.block_positions(m0, words)
     compute = mb * positions * beat + job.position_words + DEPTH
     if not e.double_buffer:
         compute = compute + load  # one after the other
     stream = mb * (positions * job.position_words + last * e.post_words(job.features))
-    weights = np.maximum(stream, weight_words) + np.where(weight_words > 0, READ_LATENCY, 0)
+    weights = max(stream, weight_words) + (READ_LATENCY if weight_words > 0 else 0)
     out = last * pixels * sum(job.widths[m0 : m0 + mb])
-    segments = mb * images * np.where(c == s.c, 1, r)
+    segments = mb * images * (1 if c == s.c else r)
     store = out + last * (segments * WRITE_LATENCY + mb * e.post_words(job.features))
-    residual = (out + segments * READ_LATENCY) if s.residual else 0 * out
+    residual = (out + segments * READ_LATENCY) if s.residual else 0
     drain = last * (pixels * job.widths[m0 + mb - 1] + WRITE_LATENCY)
     taken = (read * e.granule, weight_words * e.wp, (out if s.residual else 0) * e.granule)  # over ports in turn
     shared = [sum(taken[p :: e.ports]) for p in range(min(e.ports, len(taken)))]
     return Cost(
-        load, weights, compute, store, residual, drain, (bursts, segments, segments if s.residual else 0 * segments),
-        sum(taken), out * e.granule, e.ports * np.maximum.reduce(np.broadcast_arrays(*shared)),
+        load, weights, compute, store, residual, drain, (bursts, segments, segments if s.residual else 0),
+        sum(taken), out * e.granule, e.ports * max(shared),
     )  # fmt: skip
 
 
-def weight_words(job: Job, m0: int, mb: int, share: float, fresh: bool) -> Number:
+def weight_words(job: Job, m0: int, mb: int, share: float, fresh: bool) -> int:
     """Port words of a block's weights that an iteration takes from memory."""
-    total = mb * int(np.ceil(job.tile_words(m0) * share))
+    total = mb * math.ceil(job.tile_words(m0) * share)
     return total if fresh else max(0, total - job.engine.cache)
 
 
@@ -289,7 +290,7 @@ def cost(job: Job, it: Iteration) -> Cost:
     words, runs = loaded_words(job, it.m0, it.mb)
     share = it.nn / job.depth
     if not job.windowed and share < 1:
-        words, runs = int(np.ceil(words * share)), max(1, round(runs * share))
+        words, runs = math.ceil(words * share), max(1, round(runs * share))
     return iteration_cost(
         job, it.images, it.rows.outputs, it.rows.span, it.cols.outputs, it.cols.span, it.m0, it.mb,
         words, runs, int(it.last), weight_words(job, it.m0, it.mb, share, it.fresh),

@@ -149,7 +149,8 @@ def arrays(steps: Steps, board: Board, goal: Goal, clock: float, space: Grid, wi
             try:
                 each = Counter(jobs(steps, engine.sized(most)))
                 count = np.array(list(each.values()))
-                floors = {batch: tilings.floors(list(each), batch) for batch in space.batch}
+                needed = tilings.least(list(each))
+                floors = {batch: tilings.floors(needed, batch) for batch in space.batch}
             except UnsupportedError as e:
                 refused = e
                 continue
@@ -193,7 +194,7 @@ def _cycles(
 ) -> tuple[Choice, ...] | None:
     """The best tiling of every step; None when one has none, or when all together need ``most`` cycles or more."""
     each = jobs(steps, engine)
-    least = tilings.floors(each, batch).cycles(pace.memory, pace.port)
+    least = tilings.floors(tilings.least(each), batch).cycles(pace.memory, pace.port)
     known: dict[int, Choice] = {}
     total = int(least.sum())
     for k in np.argsort(-least, kind="stable").tolist():  # the longest first: they decide

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from flow.tiled.engine import LINE_WORDS
+from flow import native
+from flow.fixed import IntArray
+from flow.tiled.engine import FEWEST, LINE_WORDS, RECORD
 from flow.tiled.nest import (
+    DEPTH,
     DISTANCE,
+    READ_LATENCY,
     START,
+    WAIT_BYTES,
+    WRITE_LATENCY,
+    Iteration,
     Job,
     Tile,
     Tiling,
     column_tiles,
     cost,
-    iteration_cost,
-    iterations,
     loaded_words,
     refill,
     row_tiles,
@@ -84,31 +91,40 @@ def _table(found: list[tuple[Tile, ...]]) -> np.ndarray:
     return out
 
 
+@cache
+def _library() -> ctypes.CDLL:
+    return native.library("tiled/tilings.cpp")
+
+
 def totals(
-    job: Job, cand: Candidates, mb: int, bytes_per_cycle: float, port_bytes: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles and bytes of the whole step for each candidate, blocks of ``mb`` output tiles."""
-    images, rows, cols = cand.images[:, :, None, None], cand.rows[:, None, :, None], cand.cols[:, None, None, :]
-    count = cand.image_counts[:, :, None, None] * rows[..., 2] * cols[..., 2]
-    cycles = np.zeros(len(cand.nb), np.int64)
-    moved = np.zeros(len(cand.nb), np.int64)
-    for blocks, size, m0 in job.blocks(mb):
-        words, runs = loaded_words(job, m0, size)
-        again = iteration_cost(
-            job, images, rows[..., 0], rows[..., 1], cols[..., 0], cols[..., 1], m0, size, words, runs, 1,
-            weight_words(job, m0, size, 1.0, False),
-        )  # fmt: skip
-        fresh = iteration_cost(  # of each block, the first iteration takes its weights from memory
-            job, cand.images[:, 0], cand.rows[:, 0, 0], cand.rows[:, 0, 1], cand.cols[:, 0, 0], cand.cols[:, 0, 1], m0,
-            size, words, runs, 1, weight_words(job, m0, size, 1.0, True),
-        )  # fmt: skip
-        slow, first = again.slowest(bytes_per_cycle, port_bytes), fresh.slowest(bytes_per_cycle, port_bytes)
-        data = again.read_bytes + again.write_bytes
-        extra = fresh.read_bytes - np.broadcast_to(again.read_bytes, slow.shape)[:, 0, 0, 0]
-        cycles += blocks * ((slow * count).sum((1, 2, 3)) + first - slow[:, 0, 0, 0])
-        moved += blocks * ((data * count).sum((1, 2, 3)) + extra)
-    few = count.sum((1, 2, 3)) < DISTANCE
-    return cycles + np.where(few, refill(fresh), 0), moved
+    job: Job, cand: Candidates, sizes: Sequence[int], bytes_per_cycle: float, port_bytes: float
+) -> tuple[IntArray, IntArray]:
+    """Cycles and bytes of the whole step, (block size, candidate): blocks of each of ``sizes`` output tiles."""
+    e, s = job.engine, job.shape
+    facts = (
+        job.gathered, job.windowed, s.residual, e.double_buffer, s.w, s.h, s.c, s.stride[1], s.kernel[1], job.reach,
+        job.n_words, job.depth, job.row_words, job.position_words, e.post_words(job.features), e.granule, e.wp, e.ports,
+        READ_LATENCY, WRITE_LATENCY, int(WAIT_BYTES / bytes_per_cycle), START, DEPTH, FEWEST, RECORD, DISTANCE,
+    )  # fmt: skip
+    groups = [[_block(job, *block) for block in job.blocks(mb)] for mb in sizes]
+    counts = [len(g) for g in groups]
+    cycles, moved = np.empty((2, len(sizes), len(cand.nb)), np.int64)
+    inputs = (cand.images, cand.image_counts, cand.rows, cand.cols, facts)
+    more = (counts, [row for g in groups for row in g])
+    kept = [np.ascontiguousarray(a, np.int64) for a in (*inputs, *more)]
+    at = [ctypes.c_void_p(a.ctypes.data) for a in (*kept, cycles, moved)]
+    n = [ctypes.c_int64(k) for k in (len(cand.nb), cand.rows.shape[1], cand.cols.shape[1], len(sizes))]
+    pace = ctypes.c_double(bytes_per_cycle), ctypes.c_double(port_bytes)
+    _library().flow_tilings(*n[:3], *at[:5], *pace, n[3], *at[5:])
+    return cycles, moved
+
+
+def _block(job: Job, times: int, size: int, m0: int) -> tuple[int, ...]:
+    """``times`` blocks alike, as the kernel reads them."""
+    words, runs = loaded_words(job, m0, size)
+    weights = (weight_words(job, m0, size, 1.0, fresh) for fresh in (False, True))
+    widths = job.widths[m0 : m0 + size]
+    return times, size, words, runs, job.block_positions(m0, words), sum(widths), widths[-1], *weights
 
 
 class Choice(NamedTuple):
@@ -139,14 +155,12 @@ def surface(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> 
     if job.gathered:
         lines = cand.rows[:, :, 1].max(1, initial=1) * job.row_words
         inputs = np.where(lines > LINE_WORDS, NEVER, inputs)
-    parts = []
-    for mb in [1] if job.windowed else pieces(job.m_tiles):
-        cycles, moved = totals(job, cand, mb, bytes_per_cycle, port_bytes)
-        sizes = np.stack([cand.nb, cand.tr, cand.tc, np.full(len(cand.nb), mb)], 1)
-        parts.append((sizes, cand.nb * cand.tr * cand.tc, inputs, cycles, moved))
-    merged = [np.concatenate(x) for x in zip(*parts, strict=True)]
-    order = np.lexsort((merged[4], merged[3]))
-    return Surface(*(x[order] for x in merged))
+    blocks = [1] if job.windowed else pieces(job.m_tiles)
+    cycles, moved = (x.reshape(-1) for x in totals(job, cand, blocks, bytes_per_cycle, port_bytes))
+    order = np.lexsort((moved, cycles))
+    block, k = np.divmod(order, max(1, len(cand.nb)))
+    sizes = np.stack([cand.nb[k], cand.tr[k], cand.tc[k], np.array(blocks)[block]], 1)
+    return Surface(sizes, (cand.nb * cand.tr * cand.tc)[k], inputs[k], cycles[order], moved[order])
 
 
 def best(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float, price: float = 0.0) -> Choice | None:
@@ -164,24 +178,47 @@ def best(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float, price:
 
 
 def measured(job: Job, tiling: Tiling, batch: int, bytes_per_cycle: float, port_bytes: float) -> Choice:
-    """A given tiling and what it costs, by a walk through its iterations; equal ones are looked at once."""
-    parts: dict[tuple[object, ...], tuple[int, int]] = {}
-    cycles = moved = passes = 0
-    last, m0 = None, job.blocks(tiling.mb)[-1][2]
-    for it in iterations(job, tiling, batch):
-        sizes = it.images, it.rows.outputs, it.rows.span, it.cols.outputs, it.cols.span, it.mb, it.nn
-        key = (*sizes, it.first, it.last, it.fresh, job.widths[it.m0 : it.m0 + it.mb])
-        if key not in parts:
-            c = cost(job, it)
-            parts[key] = int(c.slowest(bytes_per_cycle, port_bytes)), int(c.read_bytes + c.write_bytes)
-        cycles, moved = cycles + parts[key][0], moved + parts[key][1]
-        passes += it.m0 == 0 and it.last
-        if last is None and it.fresh and it.m0 == m0:
-            last = it
-    if passes < DISTANCE or tiling.chunk:
-        assert last is not None
-        cycles += int(refill(cost(job, last)))
+    """A given tiling and what it costs: its iterations, equal ones looked at once."""
+    cycles = moved = 0
+    m0 = job.blocks(tiling.mb)[-1][2]
+    for it, times in kinds(job, tiling, batch):
+        c = cost(job, it)
+        cycles += times * c.slowest(bytes_per_cycle, port_bytes)
+        moved += times * (c.read_bytes + c.write_bytes)
+        if it.fresh and it.first and job.widths[it.m0 : it.m0 + it.mb] == job.widths[m0 : m0 + tiling.mb]:
+            last = c
+    rows, cols = row_tiles(job.shape, tiling.tr), column_tiles(job.shape, tiling.tc, job.gathered)
+    if len(range(0, batch, tiling.nb)) * len(rows) * len(cols) < DISTANCE or tiling.chunk:
+        cycles += refill(last)
     return Choice(tiling, cycles, moved)
+
+
+def kinds(job: Job, tiling: Tiling, batch: int) -> Iterator[tuple[Iteration, int]]:
+    """Iterations of the nest that cost differently, and how often each comes."""
+    chunk = tiling.chunk or job.depth
+    groups = Counter(min(tiling.nb, batch - i) for i in range(0, batch, tiling.nb))
+    rows = _alike(row_tiles(job.shape, tiling.tr))
+    cols = _alike(column_tiles(job.shape, tiling.tc, job.gathered))
+    starts = range(0, job.depth, chunk)
+    chunks = Counter((min(chunk, job.depth - n), n == 0, n + chunk >= job.depth) for n in starts)
+    blocks = Counter(job.widths[m : m + tiling.mb] for m in range(0, job.m_tiles, tiling.mb))
+    places = {job.widths[m : m + tiling.mb]: m for m in range(0, job.m_tiles, tiling.mb)}
+    for widths, count in blocks.items():
+        for number, (images, row, col) in enumerate(itertools.product(groups, rows, cols)):
+            times = groups[images] * rows[row] * cols[col]
+            for (nn, first, last), n in chunks.items():
+                it = Iteration(0, images, row, col, places[widths], len(widths), 0, nn, first, last, False)
+                if number == 0:  # the block's first pixels find no weights in the cache
+                    yield it._replace(fresh=True), count * n
+                if times > (number == 0):
+                    yield it, count * n * (times - (number == 0))
+
+
+def _alike(found: tuple[Tile, ...]) -> dict[Tile, int]:
+    """The first tile of each size, and how many there are."""
+    sizes = Counter((t.outputs, t.span) for t in found)
+    firsts = {(t.outputs, t.span): t for t in reversed(found)}
+    return {firsts[size]: n for size, n in sizes.items()}
 
 
 def _chunked(job: Job, batch: int, bytes_per_cycle: float, port_bytes: float) -> Choice | None:
@@ -228,25 +265,42 @@ class Floors(NamedTuple):
         return whole
 
 
-def floors(each: Sequence[Job], batch: int) -> Floors:
+class Least(NamedTuple):
+    """What any schedule of a step needs: of an image, cycles of the array, words written, bytes read and written; of a
+    batch, words and bytes of weights. Numbers, or arrays with an entry a step."""
+
+    work: Any
+    out: Any
+    read: Any
+    write: Any
+    weight_words: Any
+    weights: Any
+
+
+def least(each: Sequence[Job]) -> Least:
     """Of every job."""
-    rows = []
-    for job in each:
-        s = job.shape
-        reads, writes = compulsory(job, batch)
-        out = batch * s.r * s.c * sum(job.widths)
-        rows.append((max(batch * ideal(job), out, job.all_words, START), reads + writes, reads))
-    return Floors(*np.array(rows, np.int64).reshape(-1, 3).T)
+    return Least(*np.array([_least(job) for job in each], np.int64).reshape(-1, len(Least._fields)).T)
 
 
 @lru_cache(maxsize=65536)
-def compulsory(job: Job, batch: int) -> tuple[int, int]:
-    """Bytes (read, written) that any schedule moves: every input word that some window needs, every weight and every
-    output word, once a batch."""
+def _least(job: Job) -> Least:
+    """Every input word that some window needs, every weight and every output word once."""
     e, s = job.engine, job.shape
     rows = touched(s.r, s.h, s.kernel[0], s.stride[0], s.pads[0], s.dilation[0])
     cols = touched(s.c, s.w, s.kernel[1], s.stride[1], s.pads[1], s.dilation[1])
     words = rows * (job.row_words if job.gathered else cols * job.n_words)
-    out = s.r * s.c * sum(job.widths)
-    weights = job.all_words * e.wp
-    return batch * e.granule * (words + (out if s.residual else 0)) + weights, batch * e.granule * out
+    out, kept = s.r * s.c * sum(job.widths), job.all_words
+    return Least(ideal(job), out, e.granule * (words + (out if s.residual else 0)), e.granule * out, kept, kept * e.wp)
+
+
+def floors(of: Least, batch: int) -> Floors:
+    """Of every job."""
+    own = np.maximum(np.maximum(batch * of.work, batch * of.out), np.maximum(of.weight_words, START))
+    read = batch * of.read + of.weights
+    return Floors(own, read + batch * of.write, read)
+
+
+def compulsory(job: Job, batch: int) -> tuple[int, int]:
+    """Bytes (read, written) that any schedule moves for a batch."""
+    of = _least(job)
+    return batch * of.read + of.weights, batch * of.write

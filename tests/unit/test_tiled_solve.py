@@ -56,8 +56,44 @@ def test_search_counts_what_the_nest_does(graph) -> None:
         fresh = next(p for p, i in zip(parts, nest.iterations(job, choice.tiling, batch), strict=True) if i.fresh)
         assert choice.cycles == sum(int(p.slowest(8.0, 16.0)) for p in parts) + (nest.refill(fresh) if passes else 0)
         assert choice.moved == sum(int(p.read_bytes + p.write_bytes) for p in parts)
-        assert choice.cycles >= tilings.floors([job], batch).cycles(8.0, 16.0)[0]
+        assert choice.cycles >= tilings.floors(tilings.least([job]), batch).cycles(8.0, 16.0)[0]
         assert choice.moved >= sum(tilings.compulsory(job, batch))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_tiling_is_counted_as_its_iterations_are(seed) -> None:
+    """All tilings of random steps on random engines, and tilings in chunks: sums against a walk."""
+    rng = np.random.default_rng(seed)
+    side, batch = [(16, 8), (8, 16), (16, 16)][seed % 3], int(rng.integers(1, 5))
+    engine = Engine(
+        *side, granule=8, wp=8, acc_depth=64, in_depth=96, cache=int(rng.choice([0, 40, 400])),
+        ports=int(rng.integers(1, 5)), double_buffer=bool(rng.integers(2)), taps=int(rng.integers(1, 4)),
+    )  # fmt: skip
+    pace, port, chunked = float(rng.uniform(2, 20)), float(rng.choice([8, 16])), 0
+    wide = Draft((40, 9, 9), seed=seed)
+    wide.dense(wide.conv(wide.conv("input", 56, stride=(2, 2)), 24), 20)
+    each = [j for g in (random_draft(seed, 8).graph(), wide.graph()) for j in jobs(lower(g), engine)]
+    for job in dict.fromkeys(each):
+        found = tilings.surface(job, batch, pace, port)
+        for k in rng.permutation(len(found.cycles))[:25]:
+            choice = tilings.Choice(nest.Tiling(*found.sizes[k].tolist()), int(found.cycles[k]), int(found.moved[k]))
+            assert choice == walked(job, choice.tiling, batch, pace, port)
+            assert choice == tilings.measured(job, choice.tiling, batch, pace, port)
+        if not job.windowed and not job.gathered and job.depth > 1:
+            tiling = nest.Tiling(1, 1, job.shape.c, 1, int(rng.integers(1, job.depth)))
+            assert tilings.measured(job, tiling, batch, pace, port) == walked(job, tiling, batch, pace, port)
+            chunked += 1
+    assert chunked
+
+
+def walked(job, tiling, batch, pace, port) -> tilings.Choice:
+    """What a tiling costs, iteration by iteration."""
+    every = list(nest.iterations(job, tiling, batch))
+    parts = [nest.cost(job, it) for it in every]
+    cycles, m0 = sum(p.slowest(pace, port) for p in parts), job.blocks(tiling.mb)[-1][2]
+    if sum(it.m0 == 0 and it.last for it in every) < nest.DISTANCE or tiling.chunk:
+        cycles += nest.refill(next(p for p, it in zip(parts, every, strict=True) if it.fresh and it.m0 == m0))
+    return tilings.Choice(tiling, cycles, sum(p.read_bytes + p.write_bytes for p in parts))
 
 
 def test_halo_of_every_tile_is_what_its_windows_read() -> None:
