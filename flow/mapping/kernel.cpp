@@ -39,11 +39,11 @@ struct Cost {
 // Costs by kind, one after another, for loops over all of them.
 struct Costs {
     std::vector<double> of[KINDS];
-    void add(const Cost &c) {
-        for (int k = 0; k < KINDS; ++k) of[k].push_back(c.of[k]);
+    void resize(size_t n) {
+        for (int k = 0; k < KINDS; ++k) of[k].resize(n);
     }
-    void clear() {
-        for (int k = 0; k < KINDS; ++k) of[k].clear();
+    void set(size_t i, const Cost &c) {
+        for (int k = 0; k < KINDS; ++k) of[k][i] = c.of[k];
     }
 };
 
@@ -60,7 +60,7 @@ struct Layer {
     int ins, outs;
     std::vector<i64> cycles, expiry;
     std::vector<Cost> cost;
-    std::vector<int> inner, label; // inner: the stage's own stream, by number, 0 for none; label: in * outs + out
+    std::vector<int> inner, in, out, label; // inner: the stage's own stream, by number, 0 for none; label: in * outs + out
 };
 
 // What joins a tensor's producer to a reader: a stream, or two with a converter between them.
@@ -107,10 +107,10 @@ struct Problem {
 // Everything under one vector of weights.
 struct Priced {
     std::vector<double> fifo;                    // by index
-    std::vector<std::vector<double> > joint;     // per joint: from * to
-    std::vector<std::vector<double> > option;    // per stage, options that are allowed
-    std::vector<std::vector<double> > best;      // per stage and label
-    std::vector<std::vector<int> > which;
+    std::vector<double> joint;                   // from * to, one joint after another
+    std::vector<double> option;                  // that is allowed, one stage after another
+    std::vector<double> best;                    // label, one stage after another
+    std::vector<int> which;
     std::vector<std::vector<double> > free;      // per joint: least over `from`
     std::vector<Table> table;                    // after each step
     double value;
@@ -141,24 +141,16 @@ class Solver {
         out.fifo.resize(p_.fifos.size());
         for (size_t i = 0; i < p_.fifos.size(); ++i) out.fifo[i] = fifo(p_.fifos[i], w);
         out.fifo.push_back(0);
-        out.joint.resize(p_.joints.size());
-        for (size_t j = 0; j < p_.joints.size(); ++j) {
-            std::vector<double> &t = out.joint[j];
-            weigh(gears_[j], w, t);
-            for (size_t i = 0; i < t.size(); ++i) t[i] += out.fifo[near_[j][i]] + out.fifo[far_[j][i]];
-        }
-        out.best.resize(p_.stages.size());
-        out.which.resize(p_.stages.size());
-        out.option.resize(p_.stages.size());
-        for (size_t s = 0; s < p_.stages.size(); ++s) {
-            std::vector<double> &best = out.best[s], &price = out.option[s];
-            std::vector<int> &which = out.which[s];
-            best.assign(size_t(ins_[s].size()) * outs_[s].size(), NEVER);
-            which.assign(best.size(), -1);
-            weigh(costs_[s], w, price);
-            for (size_t i = 0; i < price.size(); ++i) {
-                price[i] += out.fifo[inner_[s][i]] + forks_[s][i] * out.fifo[forked_[s][i]];
-                if (price[i] < best[label_[s][i]]) best[label_[s][i]] = price[i], which[label_[s][i]] = active_[s][i];
+        weigh(gears_, w, out.joint);
+        for (size_t i = 0; i < out.joint.size(); ++i) out.joint[i] += out.fifo[near_[i]] + out.fifo[far_[i]];
+        weigh(costs_, w, out.option);
+        out.best.assign(labels_.back(), NEVER);
+        out.which.assign(labels_.back(), -1);
+        for (size_t s = 0; s < active_.size(); ++s) {
+            const int *option = active_[s].data() - first_[s];
+            for (size_t i = first_[s]; i < first_[s + 1]; ++i) {
+                out.option[i] += out.fifo[inner_[i]] + forks_[i] * out.fifo[forked_[i]];
+                if (out.option[i] < out.best[label_[i]]) out.best[label_[i]] = out.option[i], out.which[label_[i]] = option[i];
             }
         }
         fill(out);
@@ -183,7 +175,7 @@ class Solver {
     // What a stage's option costs, forks behind it included.
     Cost own(size_t s, int o, const double *w) const {
         const Layer &layer = *p_.stages[s];
-        const int give = layer.label[o] % layer.outs;
+        const int give = layer.out[o];
         Cost total = layer.cost[o];
         add(total, p_.forks[s][give]);
         if (p_.inner[s][o]) add_fifo(total, p_.inner[s][o], w);
@@ -194,7 +186,7 @@ class Solver {
     Cost between(size_t j, const int *picks, const double *w) const {
         const Layer &from = *p_.stages[p_.ends[j].first], &to = *p_.stages[p_.ends[j].second];
         const Joint &e = *p_.joints[j];
-        const int i = from.label[picks[p_.ends[j].first]] % from.outs * e.to + to.label[picks[p_.ends[j].second]] / to.outs;
+        const int i = from.out[picks[p_.ends[j].first]] * e.to + to.in[picks[p_.ends[j].second]];
         Cost total = e.gear[i];
         add_fifo(total, e.near[i], w);
         if (e.far[i]) add_fifo(total, e.far[i], w);
@@ -204,13 +196,13 @@ class Solver {
     // Leaves out options through which no design costs at most the budget under the weights of `v`; how many.
     size_t filter(const Priced &v) {
         if (v.value >= NEVER) return 0;
-        std::vector<std::vector<double> > through;
+        std::vector<double> through;
         backwards(v, through);
         size_t gone = 0;
         for (size_t s = 0; s < active_.size(); ++s) {
             size_t kept = 0;
-            for (size_t i = 0; i < active_[s].size(); ++i)
-                if (v.option[s][i] + through[s][label_[s][i]] <= 1 + CLOSE) active_[s][kept++] = active_[s][i];
+            for (size_t i = 0, at = first_[s]; i < active_[s].size(); ++i, ++at)
+                if (v.option[at] + through[label_[at]] <= 1 + CLOSE) active_[s][kept++] = active_[s][i];
             gone += active_[s].size() - kept;
             active_[s].resize(kept);
         }
@@ -239,9 +231,8 @@ class Solver {
         std::vector<int> kept, to; // new -> old, old -> new
         int size() const { return int(kept.size()); }
         void reset(int n) { kept.clear(), to.assign(n, -1); }
-        int number(int old) {
+        void number(int old) {
             if (to[old] < 0) to[old] = size(), kept.push_back(old);
-            return to[old];
         }
     };
 
@@ -249,20 +240,20 @@ class Solver {
         empty_ = false;
         ins_.resize(active_.size());
         outs_.resize(active_.size());
-        label_.resize(active_.size());
-        work_ = 0;
+        first_.assign(1, 0);
+        for (const std::vector<int> &a : active_) first_.push_back(first_.back() + a.size());
+        label_.resize(first_.back());
+        labels_.assign(1, 0);
+        work_ = KINDS * i64(first_.back());
         for (size_t s = 0; s < active_.size(); ++s) {
             const Layer &layer = *p_.stages[s];
             ins_[s].reset(layer.ins);
             outs_[s].reset(layer.outs);
-            label_[s].resize(active_[s].size());
-            for (int o : active_[s]) ins_[s].number(layer.label[o] / layer.outs), outs_[s].number(layer.label[o] % layer.outs);
-            for (size_t i = 0; i < active_[s].size(); ++i) {
-                const int l = layer.label[active_[s][i]];
-                label_[s][i] = ins_[s].to[l / layer.outs] * outs_[s].size() + outs_[s].to[l % layer.outs];
-            }
+            for (int o : active_[s]) ins_[s].number(layer.in[o]), outs_[s].number(layer.out[o]);
+            int *label = label_.data() + first_[s];
+            for (int o : active_[s]) *label++ = labels_[s] + ins_[s].to[layer.in[o]] * outs_[s].size() + outs_[s].to[layer.out[o]];
+            labels_.push_back(labels_[s] + ins_[s].size() * outs_[s].size());
             empty_ |= active_[s].empty();
-            work_ += KINDS * active_[s].size();
         }
         if (!empty_) list();
         steps_.clear();
@@ -283,31 +274,32 @@ class Solver {
     }
     // Costs of what is left, as arrays.
     void list() {
-        const size_t stages = active_.size(), joints = p_.joints.size();
-        costs_.resize(stages), inner_.resize(stages), forks_.resize(stages), forked_.resize(stages);
-        for (size_t s = 0; s < stages; ++s) {
+        costs_.resize(first_.back()), inner_.resize(first_.back()), forks_.resize(first_.back()), forked_.resize(first_.back());
+        for (size_t s = 0; s < active_.size(); ++s) {
             const Layer &layer = *p_.stages[s];
-            costs_[s].clear(), inner_[s].clear(), forks_[s].clear(), forked_[s].clear();
+            size_t i = first_[s];
             for (int o : active_[s]) {
-                const int give = layer.label[o] % layer.outs;
+                const int give = layer.out[o];
                 Cost c = layer.cost[o];
                 add(c, p_.forks[s][give]);
-                costs_[s].add(c);
-                inner_[s].push_back(at(p_.inner[s][o]));
-                forks_[s].push_back(p_.fork_fifos[s][give].first);
-                forked_[s].push_back(at(p_.fork_fifos[s][give].second));
+                costs_.set(i, c);
+                inner_[i] = at(p_.inner[s][o]);
+                forks_[i] = p_.fork_fifos[s][give].first;
+                forked_[i++] = at(p_.fork_fifos[s][give].second);
             }
         }
-        gears_.resize(joints), near_.resize(joints), far_.resize(joints);
-        for (size_t j = 0; j < joints; ++j) {
+        joined_.assign(1, 0);
+        for (const std::pair<int, int> &e : p_.ends) joined_.push_back(joined_.back() + outs_[e.first].size() * ins_[e.second].size());
+        gears_.resize(joined_.back()), near_.resize(joined_.back()), far_.resize(joined_.back());
+        for (size_t j = 0; j < p_.joints.size(); ++j) {
             const Joint &e = *p_.joints[j];
-            gears_[j].clear(), near_[j].clear(), far_[j].clear();
+            size_t to = joined_[j];
             for (int a : outs_[p_.ends[j].first].kept)
                 for (int b : ins_[p_.ends[j].second].kept) {
                     const int i = a * e.to + b;
-                    gears_[j].add(e.gear[i]);
-                    near_[j].push_back(at(e.near[i]));
-                    far_[j].push_back(at(e.far[i]));
+                    gears_.set(to, e.gear[i]);
+                    near_[to] = at(e.near[i]);
+                    far_[to++] = at(e.far[i]);
                 }
         }
     }
@@ -366,9 +358,9 @@ class Solver {
             Table &now = v.table[s];
             const i64 O = t.outer, A = t.axis, I = t.inner, B = t.last;
             switch (t.op) {
-            case SOURCE: now = v.best[t.what]; break;
+            case SOURCE: now.assign(v.best.begin() + labels_[t.what], v.best.begin() + labels_[t.what + 1]); break;
             case EDGE_LAST: {
-                const double *e = v.joint[t.what].data();
+                const double *e = v.joint.data() + joined_[t.what];
                 now.assign(O * I * B, NEVER);
                 for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i) {
                     const double x = old[(o * A + a) * I + i];
@@ -379,13 +371,13 @@ class Solver {
                 break;
             }
             case EDGE_KEEP: {
-                const double *e = v.joint[t.what].data();
+                const double *e = v.joint.data() + joined_[t.what];
                 now.resize(O * A * I * B);
                 for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) now[n * B + b] = old[n] + e[n / I % A * B + b];
                 break;
             }
             case JOIN_LAST: {
-                const double *e = v.joint[t.what].data();
+                const double *e = v.joint.data() + joined_[t.what];
                 now.assign(O * I * B, NEVER);
                 for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i) for (i64 b = 0; b < B; ++b) {
                     double &y = now[(o * I + i) * B + b];
@@ -394,13 +386,13 @@ class Solver {
                 break;
             }
             case JOIN_KEEP: {
-                const double *e = v.joint[t.what].data();
+                const double *e = v.joint.data() + joined_[t.what];
                 now.resize(O * A * I * B);
                 for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) now[n * B + b] = old[n * B + b] + e[n / I % A * B + b];
                 break;
             }
             case STAGE: {
-                const double *m = v.best[t.what].data();
+                const double *m = v.best.data() + labels_[t.what];
                 now.assign(O * B, NEVER);
                 for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) {
                     const double x = old[o * A + a];
@@ -416,10 +408,9 @@ class Solver {
                     now[o * I + i] = std::min(now[o * I + i], old[(o * A + a) * I + i]);
                 break;
             case EDGE_FREE: case JOIN_FREE: {
-                const std::vector<double> &e = v.joint[t.what];
                 std::vector<double> &f = v.free[t.what];
                 f.assign(B, NEVER);
-                for (size_t i = 0; i < e.size(); ++i) f[i % B] = std::min(f[i % B], e[i]);
+                for (size_t i = joined_[t.what], b = 0; i < joined_[t.what + 1]; ++i, b = b + 1 == size_t(B) ? 0 : b + 1) f[b] = std::min(f[b], v.joint[i]);
                 now.resize(O * B);
                 for (i64 o = 0; o < O; ++o) for (i64 b = 0; b < B; ++b) now[o * B + b] = (t.op == EDGE_FREE ? old[o] : old[o * B + b]) + f[b];
             }
@@ -436,21 +427,21 @@ class Solver {
         size_t from = 0, best = 0;
         double least = std::numeric_limits<double>::infinity();
         switch (t.op) {
-        case SOURCE: picks[t.what] = v.which[t.what][n]; return 0;
+        case SOURCE: picks[t.what] = v.which[labels_[t.what] + n]; return 0;
         case STAGE: {
             const size_t b = n % B, o = n / B;
             for (size_t a = 0; a < A; ++a) {
-                const double c = (*old)[o * A + a] + v.best[t.what][a * B + b];
+                const double c = (*old)[o * A + a] + v.best[labels_[t.what] + a * B + b];
                 if (c < least) least = c, best = a;
             }
-            picks[t.what] = v.which[t.what][best * B + b];
+            picks[t.what] = v.which[labels_[t.what] + best * B + b];
             return o * A + best;
         }
         case EDGE_LAST: case JOIN_LAST: {
             const size_t b = n % B, i = n / B % I, o = n / B / I;
             for (size_t a = 0; a < A; ++a) {
                 const size_t k = t.op == EDGE_LAST ? (o * A + a) * I + i : ((o * A + a) * I + i) * B + b;
-                const double c = (*old)[k] + v.joint[t.what][a * B + b];
+                const double c = (*old)[k] + v.joint[joined_[t.what] + a * B + b];
                 if (c < least) least = c, from = k;
             }
             return from;
@@ -468,15 +459,15 @@ class Solver {
 
 
     // For each stage and label the least cost of all else; `fill` the other way round.
-    void backwards(const Priced &v, std::vector<std::vector<double> > &through) const {
-        through.resize(active_.size());
+    void backwards(const Priced &v, std::vector<double> &through) const {
+        through.assign(labels_.back(), NEVER);
         Table now(v.table.back().size(), 0.0), old;
         for (size_t s = steps_.size(); s-- > 0;) {
             const Step &t = steps_[s];
             const i64 O = t.outer, A = t.axis, I = t.inner, B = t.last;
-            const std::vector<double> *e = t.op == SOURCE || t.op == STAGE || t.op == DROP ? nullptr : &v.joint[t.what];
+            const double *e = t.op == SOURCE || t.op == STAGE || t.op == DROP ? nullptr : v.joint.data() + joined_[t.what];
             if (t.op == SOURCE) {
-                through[t.what] = now;
+                std::copy(now.begin(), now.end(), through.begin() + labels_[t.what]);
                 break;
             }
             old.assign(v.table[s - 1].size(), NEVER);
@@ -484,27 +475,27 @@ class Solver {
             case EDGE_LAST:
                 for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i) for (i64 b = 0; b < B; ++b) {
                     double &x = old[(o * A + a) * I + i];
-                    x = std::min(x, now[(o * I + i) * B + b] + (*e)[a * B + b]);
+                    x = std::min(x, now[(o * I + i) * B + b] + e[a * B + b]);
                 }
                 break;
             case EDGE_KEEP:
-                for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) old[n] = std::min(old[n], now[n * B + b] + (*e)[n / I % A * B + b]);
+                for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) old[n] = std::min(old[n], now[n * B + b] + e[n / I % A * B + b]);
                 break;
             case JOIN_LAST:
                 for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 i = 0; i < I; ++i) for (i64 b = 0; b < B; ++b)
-                    old[((o * A + a) * I + i) * B + b] = now[(o * I + i) * B + b] + (*e)[a * B + b];
+                    old[((o * A + a) * I + i) * B + b] = now[(o * I + i) * B + b] + e[a * B + b];
                 break;
             case JOIN_KEEP:
-                for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) old[n * B + b] = now[n * B + b] + (*e)[n / I % A * B + b];
+                for (i64 n = 0; n < O * A * I; ++n) for (i64 b = 0; b < B; ++b) old[n * B + b] = now[n * B + b] + e[n / I % A * B + b];
                 break;
             case STAGE: {
-                const double *m = v.best[t.what].data();
+                const double *m = v.best.data() + labels_[t.what];
                 const Table &before = v.table[s - 1];
-                through[t.what].assign(A * B, NEVER);
+                double *all = through.data() + labels_[t.what];
                 for (i64 o = 0; o < O; ++o) for (i64 a = 0; a < A; ++a) for (i64 b = 0; b < B; ++b) {
                     const double rest = now[o * B + b];
                     old[o * A + a] = std::min(old[o * A + a], rest + m[a * B + b]);
-                    through[t.what][a * B + b] = std::min(through[t.what][a * B + b], before[o * A + a] + rest);
+                    all[a * B + b] = std::min(all[a * B + b], before[o * A + a] + rest);
                 }
                 break;
             }
@@ -525,10 +516,13 @@ class Solver {
     double budget_[KINDS], scale_[KINDS];
     bool empty_;
     i64 work_;
-    std::vector<std::vector<int> > active_, label_; // per stage: options, and their labels as numbered here
+    std::vector<std::vector<int> > active_; // per stage: options
+    // What follows has one stage, or joint, after another: where each one's options, labels and pairs of lanes begin.
+    std::vector<size_t> first_, joined_;
+    std::vector<int> labels_, label_; // label_: of each option, as numbered here
     std::vector<Labels> ins_, outs_;
-    std::vector<Costs> costs_, gears_; // per stage: its options, forks behind them included; per joint: its converters
-    std::vector<std::vector<int> > inner_, forks_, forked_, near_, far_; // streams by index; forks: how many
+    Costs costs_, gears_; // of options, forks behind them included; of converters
+    std::vector<int> inner_, forks_, forked_, near_, far_; // streams by index; forks: how many
     std::vector<Step> steps_;
 };
 
@@ -640,43 +634,50 @@ int balance(const Solver &s, int rounds, double *share, int *picks, Seen &seen) 
     return -1;
 }
 
+// What exceeds the budget, summed over resources, once a change came to what is used; for many changes.
+WIDE void left_over(size_t n, const double *a, const double *b, const double *c, const double *d, const double *e, const double *free, double *out) {
+    for (size_t i = 0; i < n; ++i) {
+        const double over = std::max(0.0, a[i] - free[0]) + std::max(0.0, b[i] - free[1]) + std::max(0.0, c[i] - free[2]);
+        out[i] = over + std::max(0.0, d[i] - free[3]) + std::max(0.0, e[i] - free[4]);
+    }
+}
+void left_over(const Costs &c, size_t n, const double *free, double *out) {
+    left_over(n, c.of[0].data(), c.of[1].data(), c.of[2].data(), c.of[3].data(), c.of[4].data(), free, out);
+}
+
 // Exchanges options, one or two at a time, while that lessens what is used beyond the budget; whether all fits then.
 class Exchange {
   public:
-    Exchange(const Solver &s, const double *share) : s_(s), p_(s.problem()) {
+    Exchange(const Solver &s, const double *share) : s_(s), p_(s.problem()), first_(1, 0) {
         s.weights(share, w_);
-        own_.resize(p_.stages.size());
-        for (size_t i = 0; i < own_.size(); ++i) for (int o : s.active()[i]) own_[i].push_back(s.own(i, o, w_));
+        for (size_t i = 0; i < p_.stages.size(); ++i) {
+            for (int o : s.active()[i]) own_.push_back(s.own(i, o, w_)), stage_.push_back(int(i)), option_.push_back(o);
+            first_.push_back(own_.size());
+        }
+        change_.resize(own_.size());
+        price_.resize(own_.size());
+        left_.resize(own_.size());
     }
 
     bool run(const double *share, int *picks) {
         picks_ = picks;
         used_ = s_.cost(share, picks);
         scaled(used_);
-        for (int round = 0; round < 200 && beyond(used_) > 0; ++round) {
-            list();
+        for (size_t i = 0; i < p_.stages.size(); ++i) list(int(i));
+        for (int round = 0; round < 200 && beyond() > 0; ++round)
             if (!single() && !pair()) return false;
-        }
-        return beyond(used_) <= 0;
+        return beyond() <= 0;
     }
 
   private:
-    struct Move {
-        int stage, option;
-        Cost change;
-        double price;
-    };
+    static const size_t PAIRED = 250; // cheapest moves that are tried two at a time
     void scaled(Cost &c) const {
         for (int k = 0; k < KINDS; ++k) c.of[k] *= s_.scale()[k];
     }
-    double beyond(const Cost &c) const {
+    double limit(int k) const { return s_.budget()[k] > 0 ? 1 : 0; }
+    double beyond() const {
         double sum = 0;
-        for (int k = 0; k < KINDS; ++k) sum += std::max(0.0, c.of[k] - (s_.budget()[k] > 0 ? 1 : 0));
-        return sum;
-    }
-    double after(const Cost &a, const Cost &b) const {
-        double sum = 0;
-        for (int k = 0; k < KINDS; ++k) sum += std::max(0.0, used_.of[k] + a.of[k] + b.of[k] - (s_.budget()[k] > 0 ? 1 : 0));
+        for (int k = 0; k < KINDS; ++k) sum += std::max(0.0, used_.of[k] - limit(k));
         return sum;
     }
     Cost around(int stage) const {
@@ -684,55 +685,71 @@ class Exchange {
         for (int j : p_.around[stage]) Solver::add(c, s_.between(j, picks_, w_));
         return c;
     }
-    void list() {
-        moves_.clear();
-        for (size_t i = 0; i < own_.size(); ++i) {
-            const int now = picks_[i];
-            Cost before = s_.own(i, now, w_);
-            Solver::add(before, around(int(i)));
-            for (size_t n = 0; n < own_[i].size(); ++n) {
-                if (s_.active()[i][n] == now) continue;
-                picks_[i] = s_.active()[i][n];
-                Move m = {int(i), picks_[i], own_[i][n], 0};
-                Solver::add(m.change, around(int(i)));
-                Solver::add(m.change, before, -1);
-                for (int k = 0; k < KINDS; ++k) m.price += m.change.of[k] * w_[k];
-                scaled(m.change);
-                moves_.push_back(m);
+    // What each option of a stage would change, as its neighbours are.
+    void list(int i) {
+        const Layer &layer = *p_.stages[i];
+        const int now = picks_[i];
+        Cost before = s_.own(i, now, w_);
+        Solver::add(before, around(i));
+        joined_.resize(layer.ins * layer.outs);
+        known_.assign(joined_.size(), 0);
+        for (size_t m = first_[i]; m < first_[i + 1]; ++m) {
+            const int label = layer.label[option_[m]];
+            if (!known_[label]) {
+                picks_[i] = option_[m];
+                known_[label] = 1, joined_[label] = around(i);
             }
-            picks_[i] = now;
+            Cost change = own_[m];
+            Solver::add(change, joined_[label]);
+            Solver::add(change, before, -1);
+            price_[m] = change.dot(w_);
+            scaled(change);
+            change_.set(m, change);
         }
+        picks_[i] = now;
     }
-    void take(const Move &m) {
-        picks_[m.stage] = m.option;
-        Solver::add(used_, m.change);
+    void take(size_t m) {
+        const int stage = stage_[m];
+        for (int k = 0; k < KINDS; ++k) used_.of[k] += change_.of[k][m];
+        picks_[stage] = option_[m];
+    }
+    void renew(int stage) { // after its pick changed
+        list(stage);
+        for (int j : p_.around[stage]) list(p_.ends[j].first == stage ? p_.ends[j].second : p_.ends[j].first);
+    }
+    void room(double *free, size_t m) const {
+        for (int k = 0; k < KINDS; ++k) free[k] = limit(k) - used_.of[k] - change_.of[k][m];
     }
     bool single() {
-        const Cost none = Cost();
-        const Move *best = nullptr;
-        double least = beyond(used_) - CLOSE;
-        for (const Move &m : moves_) {
-            const double left = after(m.change, none);
-            if (left < least) least = left, best = &m;
-        }
-        if (best) take(*best);
-        return best != nullptr;
+        double free[KINDS];
+        for (int k = 0; k < KINDS; ++k) free[k] = limit(k) - used_.of[k];
+        left_over(change_, left_.size(), free, left_.data());
+        const size_t m = std::min_element(left_.begin(), left_.end()) - left_.begin();
+        if (!(left_[m] < beyond() - CLOSE)) return false;
+        take(m);
+        renew(stage_[m]);
+        return true;
     }
     bool pair() {
-        const size_t most = std::min<size_t>(moves_.size(), 250);
-        std::partial_sort(moves_.begin(), moves_.begin() + most, moves_.end(), [](const Move &a, const Move &b) {
-            return a.price != b.price ? a.price < b.price : a.stage != b.stage ? a.stage < b.stage : a.option < b.option;
-        });
-        const Move *one = nullptr, *two = nullptr;
-        double least = beyond(used_) - CLOSE;
-        for (size_t i = 0; i < most; ++i)
-            for (size_t j = 0; j < i; ++j) {
-                const double left = after(moves_[i].change, moves_[j].change);
-                if (left < least && apart(moves_[i].stage, moves_[j].stage)) least = left, one = &moves_[i], two = &moves_[j];
-            }
-        if (!one) return false;
-        const Move a = *one, b = *two;
-        take(a), take(b);
+        order_.clear();
+        for (size_t m = 0; m < price_.size(); ++m) if (option_[m] != picks_[stage_[m]]) order_.push_back(int(m));
+        const size_t most = std::min(order_.size(), PAIRED);
+        const auto cheaper = [&](int a, int b) { return price_[a] != price_[b] ? price_[a] < price_[b] : a < b; };
+        if (most < order_.size()) std::nth_element(order_.begin(), order_.begin() + most, order_.end(), cheaper);
+        std::sort(order_.begin(), order_.begin() + most, cheaper);
+        few_.resize(most);
+        for (int k = 0; k < KINDS; ++k) for (size_t i = 0; i < most; ++i) few_.of[k][i] = change_.of[k][order_[i]];
+        int one = -1, two = -1;
+        double least = beyond() - CLOSE, free[KINDS];
+        for (size_t i = 1; i < most; ++i) {
+            room(free, order_[i]);
+            left_over(few_, i, free, left_.data());
+            for (size_t j = 0; j < i; ++j)
+                if (left_[j] < least && apart(stage_[order_[i]], stage_[order_[j]])) least = left_[j], one = order_[i], two = order_[j];
+        }
+        if (one < 0) return false;
+        take(one), take(two);
+        renew(stage_[one]), renew(stage_[two]);
         return true;
     }
     bool apart(int a, int b) const {
@@ -744,8 +761,12 @@ class Exchange {
     const Solver &s_;
     const Problem &p_;
     double w_[KINDS];
-    std::vector<std::vector<Cost> > own_;
-    std::vector<Move> moves_;
+    std::vector<size_t> first_; // of each stage's options
+    std::vector<Cost> own_, joined_; // by option; by label of one stage
+    std::vector<int> stage_, option_, order_;
+    std::vector<char> known_;
+    Costs change_, few_; // as shares of the budget; of the cheapest
+    std::vector<double> price_, left_;
     int *picks_;
     Cost used_;
 };
@@ -846,6 +867,8 @@ void *flow_map_layer(int64_t n, int64_t ins, int64_t outs, int64_t exclusive, co
         layer->cycles.push_back(cycles[i]);
         layer->cost.push_back(c);
         layer->inner.push_back(int(inner[i]));
+        layer->in.push_back(int(in[i]));
+        layer->out.push_back(int(out[i]));
         layer->label.push_back(int(in[i] * outs + out[i]));
     }
     layer->expiry.assign(n, std::numeric_limits<i64>::max());
