@@ -60,7 +60,7 @@ class Layout:
         """The schedules of all ports."""
         return np.concatenate([p.rows for p in self.pieces])
 
-    @property
+    @cached_property
     def interval(self) -> int:
         """Of the dataflow region: its slowest process's, plus one cycle (40 of 43 regions in real reports)."""
         return max(p.cycles for p in self.pieces) + 1

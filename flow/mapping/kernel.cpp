@@ -874,12 +874,16 @@ void *flow_map_layer(int64_t n, int64_t ins, int64_t outs, int64_t exclusive, co
     layer->expiry.assign(n, std::numeric_limits<i64>::max());
     std::vector<std::vector<int> > groups(ins * outs);
     for (i64 i = 0; i < n; ++i) groups[layer->label[i]].push_back(int(i));
-    for (const std::vector<int> &group : groups)
-        for (int a : group)
-            for (int b : group)
-                if (layer->cycles[b] > layer->cycles[a] && layer->cycles[b] < layer->expiry[a] && layer->inner[b] == layer->inner[a] &&
-                    layer->cost[b].within(layer->cost[a].of))
-                    layer->expiry[a] = layer->cycles[b];
+    for (std::vector<int> &group : groups) {
+        std::stable_sort(group.begin(), group.end(), [&](int a, int b) { return cycles[a] < cycles[b]; });
+        for (size_t i = 0; i < group.size(); ++i)
+            for (size_t j = i + 1; j < group.size(); ++j) {
+                const int a = group[i], b = group[j];
+                if (cycles[b] == cycles[a] || layer->inner[b] != layer->inner[a] || !layer->cost[b].within(layer->cost[a].of)) continue;
+                layer->expiry[a] = cycles[b];
+                break;
+            }
+    }
     if (exclusive)
         for (i64 a = 0; a < n; ++a)
             for (i64 b = 0; b < n; ++b) if (cycles[b] > cycles[a]) layer->expiry[a] = std::min(layer->expiry[a], cycles[b]);
