@@ -80,6 +80,29 @@ struct Port {
         for (i64 i = 0; i < count; ++i) n += rows[8 * i] == 0 ? rows[8 * i + 2] * rows[8 * i + 4] * rows[8 * i + 6] : rows[8 * i + 2];
         return n;
     }
+    // Of all beats, one after another.
+    void iterations(Times &all) const {
+        all.resize(beats());
+        i64 *to = all.data();
+        for (const i64 *row = rows; row != rows + 8 * count; row += 8) {
+            if (row[0] == 0) {
+                for (i64 i = 0; i < row[2]; ++i)
+                    for (i64 j = 0; j < row[4]; ++j)
+                        for (i64 k = 0, base = row[1] + i * row[3] + j * row[5]; k < row[6]; ++k) *to++ = base + k * row[7];
+            } else if (row[0] == 1) {
+                if (!row[2]) continue;
+                const i64 whole = row[3] / row[5], part = row[3] % row[5];
+                i64 at = row[4] / row[5], rest = row[4] % row[5];
+                for (i64 k = 0; k + 1 < row[2]; ++k) {
+                    *to++ = at;
+                    at += whole, rest += part;
+                    if (rest >= row[5]) rest -= row[5], ++at;
+                }
+                *to++ = row[1];
+            } else
+                to = std::copy(reinterpret_cast<const i64 *>(row[1]), reinterpret_cast<const i64 *>(row[1]) + row[2], to);
+        }
+    }
 };
 
 // i * span / steps rounded down, without a division for each.
@@ -151,45 +174,18 @@ struct Process {
     i64 steps() const { return iterations + depth - 1; } // of the pipeline, draining included
 };
 
-// When a process takes each step of its pipeline: step + ahead, which only grows, from piece to piece.
-class Profile {
-  public:
-    void from(i64 step, i64 ahead) {
-        if (!pieces_.empty() && pieces_.back().first == step) pieces_.back().second = ahead;
-        else if (pieces_.empty() || pieces_.back().second != ahead) pieces_.push_back(std::make_pair(step, ahead));
-    }
-    void atLeast(i64 ahead) { for (std::pair<i64, i64> &p : pieces_) p.second = std::max(p.second, ahead); }
-    void atMost(i64 ahead) { for (std::pair<i64, i64> &p : pieces_) p.second = std::min(p.second, ahead); }
-    bool empty() const { return pieces_.empty(); }
-    i64 first() const { return pieces_.front().second; }
-    i64 last() const { return pieces_.back().second; }
-    // Times of a port's beats, `later` steps after their iterations.
-    void times(const Port &port, i64 later, Times &out) const {
-        out.resize(port.beats());
-        i64 *to = out.data();
-        const std::pair<i64, i64> *piece = pieces_.data(), *last = piece + pieces_.size() - 1;
-        for (Cursor c = port.cursor(); c.more(); c.next()) {
-            const i64 at = c.at() + later;
-            while (piece != last && piece[1].first <= at) ++piece;
-            *to++ = at + piece->second;
-        }
-    }
-
-  private:
-    std::vector<std::pair<i64, i64> > pieces_;
-};
-
 // A periodic schedule of all processes, and the beats that FIFOs hold under it.
+//
+// A process takes step s of its pipeline at s + ahead, and `ahead` only grows: at the reads that wait for their beats
+// (early), or before the writes whose reader lets them be late.
 class Periodic {
   public:
     Periodic(const std::vector<Process> &all, const i64 *bits, i64 streams, i64 period, i64 *depths)
-        : all_(all), period_(period), depths_(depths), written_(streams), source_(streams, -1), early_(all.size()), waits_(all.size()) {
+        : all_(all), period_(period), depths_(depths), written_(streams), source_(streams, -1), last_(all.size()), waits_(all.size()) {
         for (size_t p = 0; p < all.size(); ++p) {
             for (const Port &port : all[p].out) if (port.stream >= 0) source_[port.stream] = i64(p);
             waits_[p] = expands(all[p], bits);
-            early_[p] = early(all[p]);
-            for (const Port &port : all[p].out) if (port.stream >= 0) write(all[p], early_[p], port);
-            if (!waits_[p]) settle(all[p], early_[p]);
+            early(p);
         }
     }
 
@@ -202,78 +198,110 @@ class Periodic {
 
     // As early as beats come, a step after the one before, the next image's first step after this one's last. A process
     // without inputs takes the period evenly.
-    Profile early(const Process &p) const {
-        Profile found;
-        std::vector<std::pair<Cursor, const i64 *> > reads;
-        for (const Port &port : p.in) if (port.stream >= 0) reads.push_back(std::make_pair(port.cursor(), written_[port.stream].data()));
+    void early(size_t at) {
+        const Process &p = all_[at];
+        std::vector<const Port *> reads;
+        for (const Port &port : p.in) if (port.stream >= 0) reads.push_back(&port);
         if (reads.empty()) {
             const Grid grid(period_ - 2, p.steps());
-            for (i64 j = 0; j < p.steps(); ++j) found.from(j, grid.at(j) - j);
-            return found;
-        }
-        i64 ahead = std::numeric_limits<i64>::min();
-        if (reads.size() == 1) {
-            const i64 *came = reads[0].second;
-            for (Cursor c = reads[0].first; c.more(); c.next()) {
-                const i64 need = *came++ + 1 - c.at();
-                if (need > ahead) found.from(c.at(), ahead = need);
+            for (const Port &port : p.out) {
+                if (port.stream < 0) continue;
+                Times &to = written_[port.stream];
+                port.iterations(to);
+                for (i64 &t : to) t = grid.at(t + p.depth - 1);
             }
-            reads.clear();
+            return;
         }
-        for (;;) {
-            std::pair<Cursor, const i64 *> *next = nullptr;
-            for (std::pair<Cursor, const i64 *> &r : reads)
-                if (r.first.more() && (!next || r.first.at() < next->first.at())) next = &r;
-            if (!next) break;
-            const i64 at = next->first.at(), need = *next->second++ + 1 - at;
-            if (need > ahead) found.from(at, ahead = need);
-            next->first.next();
-        }
-        found.atLeast(ahead + p.steps() + 2 - period_);
-        return found;
-    }
-
-    // As late as the reader's times of the beats of the only output allow, but never earlier than `early`.
-    Profile late(const Process &p, const Profile &early, const Times &read) const {
-        std::vector<i64> step(read.size()), most(read.size());
-        size_t n = 0;
-        for (Cursor c = p.out[0].cursor(); c.more(); c.next(), ++n) {
-            step[n] = c.at() + p.depth - 1;
-            most[n] = read[n] - 1 - step[n];
-        }
-        for (size_t k = most.size() - 1; k-- > 0;) most[k] = std::min(most[k], most[k + 1]);
-        Profile found;
-        found.from(0, most[0]);
-        for (size_t k = 1; k < most.size(); ++k) found.from(step[k - 1] + 1, most[k]);
-        found.from(step.back() + 1, std::max(most.back(), early.last()));
-        found.atMost(most[0] + period_ - 2 - p.steps());
-        return found;
-    }
-
-    void write(const Process &p, const Profile &when, const Port &port) { when.times(port, p.depth - 1, written_[port.stream]); }
-
-    // The times of its reads are decided: those of processes that waited for them too, and what lies in between.
-    void settle(const Process &p, const Profile &when) {
+        Times step, ahead; // of reads, of any port
+        reads[0]->iterations(step);
+        need(*reads[0], step, ahead);
+        for (size_t k = 1; k < reads.size(); ++k) merge(*reads[k], step, ahead);
+        const i64 most = *std::max_element(ahead.begin(), ahead.end());
+        i64 now = most + p.steps() + 2 - period_;
+        for (i64 &x : ahead) x = now = std::max(now, x);
+        last_[at] = now;
+        for (const Port &port : p.out) if (port.stream >= 0) write(port, p.depth - 1, step, ahead);
+        if (waits_[at]) return;
         Times read;
-        for (const Port &port : p.in) {
-            if (port.stream < 0) continue;
-            when.times(port, 0, read);
-            const i64 from = source_[port.stream];
-            if (from >= 0 && waits_[from]) {
-                const Profile then = late(all_[from], early_[from], read);
-                write(all_[from], then, all_[from].out[0]);
-                settle(all_[from], then);
-            }
-            depths_[port.stream] = std::max(i64(2), occupancy(written_[port.stream], read, period_));
-            Times().swap(written_[port.stream]);
+        for (const Port *port : reads) {
+            if (reads.size() == 1) read.swap(step);
+            else port->iterations(read);
+            if (reads.size() == 1) for (size_t k = 0; k < read.size(); ++k) read[k] += ahead[k];
+            else shift(read, 0, step, ahead);
+            settle(*port, read);
         }
+    }
+    // How far ahead each read of a port can be at least, for its beat to be there.
+    void need(const Port &port, const Times &step, Times &ahead) const {
+        const Times &came = written_[port.stream];
+        ahead.resize(step.size());
+        for (size_t k = 0; k < step.size(); ++k) ahead[k] = came[k] + 1 - step[k];
+    }
+    void merge(const Port &port, Times &step, Times &ahead) const {
+        Times more, later, both, all;
+        port.iterations(more);
+        need(port, more, later);
+        both.reserve(step.size() + more.size());
+        all.reserve(step.size() + more.size());
+        for (size_t i = 0, j = 0; i < step.size() || j < more.size();) {
+            const bool one = j == more.size() || (i < step.size() && step[i] <= more[j]), two = i == step.size() || (j < more.size() && more[j] <= step[i]);
+            both.push_back(one ? step[i] : more[j]);
+            all.push_back(one && two ? std::max(ahead[i], later[j]) : one ? ahead[i] : later[j]);
+            i += one, j += two;
+        }
+        step.swap(both);
+        ahead.swap(all);
+    }
+    // Times of iterations, `later` steps after them; ahead[k] from step[k] on.
+    static void shift(Times &times, i64 later, const Times &step, const Times &ahead) {
+        const size_t last = step.size() - 1;
+        size_t k = 0;
+        for (i64 &t : times) {
+            const i64 at = t + later;
+            while (k < last && step[k + 1] <= at) ++k;
+            t = at + ahead[k];
+        }
+    }
+    void write(const Port &port, i64 later, const Times &step, const Times &ahead) {
+        Times &to = written_[port.stream];
+        port.iterations(to);
+        shift(to, later, step, ahead);
+    }
+
+    // A process that waited, now that the times are known at which what it writes is read: as late as they allow, but never
+    // earlier than beats come.
+    void late(size_t at, const Times &read) {
+        const Process &p = all_[at];
+        Times &written = written_[p.out[0].stream], most(read.size());
+        p.out[0].iterations(written);
+        const i64 n = i64(read.size()), later = p.depth - 1;
+        i64 least = std::numeric_limits<i64>::max();
+        for (i64 k = n; k-- > 0;) most[k] = least = std::min(least, read[k] - 1 - (written[k] + later));
+        const i64 limit = most[0] + period_ - 2 - p.steps(), after = std::min(std::max(most[n - 1], last_[at]), limit);
+        for (i64 &x : most) x = std::min(x, limit);
+        Times came;
+        p.in[0].iterations(came);
+        i64 k = 0;
+        for (i64 &t : came) {
+            while (k < n && written[k] + later < t) ++k;
+            t += k < n ? most[k] : after;
+        }
+        for (i64 i = 0; i < n; ++i) written[i] += later + most[i];
+        settle(p.in[0], came);
+    }
+
+    // The times of a port's reads are decided: those of a process that waited for them too, and what lies in between.
+    void settle(const Port &port, const Times &read) {
+        const i64 from = source_[port.stream];
+        if (from >= 0 && waits_[from]) late(from, read);
+        depths_[port.stream] = std::max(i64(2), occupancy(written_[port.stream], read, period_));
+        Times().swap(written_[port.stream]);
     }
 
     const std::vector<Process> &all_;
     i64 period_, *depths_;
     std::vector<Times> written_;
-    std::vector<i64> source_;
-    std::vector<Profile> early_;
+    std::vector<i64> source_, last_; // last_: how far ahead a process is at its end, as early as can be
     std::vector<bool> waits_;
 };
 
