@@ -250,31 +250,32 @@ bool before(const Row &a, const Row &b) {
 // As Options.undominated: sorted, without those that an earlier row of the same lanes beats or equals.
 i64 finish() {
     struct Key {
-        i64 lanes, cycles;
+        i64 most; // cycles, then LUT as far as they go: decides nearly always
         int row;
     };
-    std::vector<Key> keys;
-    for (size_t i = 0; i < rows.size(); ++i) keys.push_back({rows[i][0] << 32 | rows[i][2], rows[i][4], int(i)});
-    std::sort(keys.begin(), keys.end(), [](const Key &a, const Key &b) {
-        return a.lanes != b.lanes ? a.lanes < b.lanes : a.cycles != b.cycles ? a.cycles < b.cycles : before(rows[a.row], rows[b.row]);
-    });
-    std::vector<int> order;
-    size_t group = 0; // first kept row of the same lanes
-    for (size_t i = 0; i < keys.size(); ++i) {
-        if (i && keys[i].lanes != keys[i - 1].lanes) group = order.size();
-        const Row &r = rows[keys[i].row];
+    const i64 lut = (i64(1) << 22) - 1;
+    std::vector<Key> keys(rows.size());
+    for (size_t i = 0; i < rows.size(); ++i) keys[i] = {rows[i][4] << 22 | std::min(rows[i][5], lut), int(i)};
+    std::sort(keys.begin(), keys.end(), [](const Key &a, const Key &b) { return a.most != b.most ? a.most < b.most : before(rows[a.row], rows[b.row]); });
+    std::unordered_map<i64, int> last; // by lanes: the last kept row
+    std::vector<int> order, earlier;   // kept rows, and where the one of the same lanes before each is
+    for (const Key &key : keys) {
+        const Row &r = rows[key.row];
+        int &end = last.insert(std::make_pair(r[0] << 32 | r[2], -1)).first->second;
         bool beaten = false;
-        for (size_t j = group; j < order.size() && !beaten; ++j) {
+        for (int j = end; j >= 0 && !beaten; j = earlier[j]) {
             const Row &o = rows[order[j]];
             int k = 5; // no earlier row has more cycles
             while (k < COLUMNS && o[k] <= r[k]) ++k;
             beaten = k == COLUMNS;
         }
-        if (!beaten) order.push_back(keys[i].row);
+        if (beaten) continue;
+        earlier.push_back(end);
+        end = int(order.size());
+        order.push_back(key.row);
     }
-    std::sort(order.begin(), order.end(), [](int a, int b) { return before(rows[a], rows[b]); });
     const i64 n = i64(order.size());
-    answer.assign(n * COLUMNS, 0);
+    answer.resize(n * COLUMNS);
     // numbers (n, 3), kind, cycles, resources (n, 5), inner, one after another
     i64 *to = answer.data();
     for (int i : order) for (int k = 0; k < 3; ++k) *to++ = rows[i][k];

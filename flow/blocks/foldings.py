@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,8 @@ def enumerated(name: str, unit: tuple[int, ...]) -> Options:
         raise _failed.pop()
     flat = np.empty(count * 11, np.int64)
     _library().flow_foldings_rows(flat.ctypes.data_as(ctypes.c_void_p))
-    ends = np.cumsum([LANES, 1, 1, len(RESOURCES)]) * count
-    numbers, kind, cycles, resources, inner = np.split(flat, ends)
+    parts = np.cumsum([0, LANES, 1, 1, len(RESOURCES), 1]).tolist()
+    numbers, kind, cycles, resources, inner = (flat[a * count : b * count] for a, b in pairwise(parts))
     zero = np.zeros(count, np.int64)
     shaped = numbers.reshape(count, LANES), kind, KINDS, cycles, resources.reshape(count, len(RESOURCES))
     return Options(*shaped, inner, zero)

@@ -861,15 +861,15 @@ void *flow_map_layer(int64_t n, int64_t ins, int64_t outs, int64_t exclusive, co
     Layer *layer = new Layer();
     layer->ins = int(ins);
     layer->outs = int(outs);
+    layer->cycles.assign(cycles, cycles + n);
+    layer->in.assign(in, in + n);
+    layer->out.assign(out, out + n);
+    layer->inner.assign(inner, inner + n);
+    layer->label.resize(n);
+    layer->cost.resize(n);
     for (i64 i = 0; i < n; ++i) {
-        Cost c;
-        for (int k = 0; k < KINDS; ++k) c.of[k] = double(cost[i * KINDS + k]);
-        layer->cycles.push_back(cycles[i]);
-        layer->cost.push_back(c);
-        layer->inner.push_back(int(inner[i]));
-        layer->in.push_back(int(in[i]));
-        layer->out.push_back(int(out[i]));
-        layer->label.push_back(int(in[i] * outs + out[i]));
+        layer->label[i] = int(in[i] * outs + out[i]);
+        for (int k = 0; k < KINDS; ++k) layer->cost[i].of[k] = double(cost[i * KINDS + k]);
     }
     layer->expiry.assign(n, std::numeric_limits<i64>::max());
     std::vector<std::vector<int> > groups(ins * outs);
