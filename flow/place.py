@@ -19,6 +19,7 @@ from flow.fixed import IntArray
 from flow.ir.graph import Graph
 from flow.lint.finding import Finding
 from flow.mapping import Goal, NoFit
+from flow.mapping.objectives import GOOD_GAP
 from flow.pipeline import System
 from flow.platform import Platform
 from flow.project import CsimResult, ModelProto
@@ -95,8 +96,8 @@ def compile_for(
     engine: str, model: ModelProto, place: Place, goal: Goal, clock: float | None = None, batch: int = 1
 ) -> Compiled | project.CompiledTiled | chain_folder.Compiled | NoFit:
     """The same for an engine: "stream" (a stage per layer), "tiled" (one engine for all layers, on one board), "chain"
-    (both as a pipeline) or "auto": the better of the first two (``engines.solve``), and where that is not stages, or
-    nothing, a chain if it is faster."""
+    (both as a pipeline) or "auto": the better of the first two (``engines.solve``), or a chain if that is faster.
+    Stages as fast as their bound are taken without asking for chains, whose search takes far longer."""
     if engine == "chain":
         return chain_folder.compile_model(model, place, goal, clock)
     if isinstance(place, Platform):
@@ -105,7 +106,8 @@ def compile_for(
         found: Compiled | NoFit = assembly.compile_model(model, place, goal, clock, batch=batch)
         return _better(found, model, place, goal, clock) if engine == "auto" and batch == 1 else found
     single = project.compile_for(engine, model, place, goal, clock)
-    if engine != "auto" or isinstance(single, project.Compiled):
+    reached = isinstance(single, project.Compiled) and single.design.bound.gap <= GOOD_GAP
+    if engine != "auto" or reached:
         return single
     return _better(single, model, place, goal, clock)
 

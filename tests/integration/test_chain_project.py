@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from flow import board, cli, place, project
+from flow.board import Board
 from flow.chain import folder as chains
 from flow.chain.design import Chain
 from flow.chain.solve import Cut, Search
 from flow.ir import emit
 from flow.ir.graph import Graph
-from flow.mapping import Goal
+from flow.mapping import Goal, NoFit
 from flow.platform import Link, Platform
+from flow.project import ModelProto
 from flow.tiled import Grid
 from tests.networks import Draft
 
@@ -103,6 +105,26 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "part1" / "design.json").write_text("{}")
     with pytest.raises(project.ProjectError):
         place.read(folder)
+
+
+def test_auto_takes_the_faster_of_stages_and_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages as fast as their bound are taken as they are; others only if no chain is faster."""
+    model, pynq, goal = emit.model(network()), board.load("pynq-z2"), Goal(max_utilisation=0.3)
+    asked: list[Goal] = []
+
+    def chain(model: ModelProto, at: Board, goal: Goal, clock: float | None = None) -> chains.Compiled | NoFit:
+        asked.append(goal)
+        return search_chain(model, at, goal if len(asked) < 2 else Goal(max_utilisation=0.9), clock)
+
+    search_chain = chains.compile_model
+    monkeypatch.setattr(chains, "compile_model", chain)
+    stages = place.compile_for("auto", model, pynq, goal)
+    assert isinstance(stages, project.Compiled) and not asked
+    monkeypatch.setattr(place, "GOOD_GAP", -1.0)
+    again = place.compile_for("auto", model, pynq, goal)  # the chain that fits beside it is slower
+    assert isinstance(again, project.Compiled) and again.design.digest == stages.design.digest and len(asked) == 1
+    faster = place.compile_for("auto", model, pynq, replace(goal, max_utilisation=0.2))  # that of a larger share is not
+    assert isinstance(faster, chains.Compiled) and len(asked) == 2
 
 
 @pytest.mark.slow
