@@ -3,6 +3,7 @@
 plan.narrow: one epoch -> plan.finalists -> tasks.train_candidate("full")
   -> tasks.refine (all hardware points of the space)
   -> front -> tasks.finish: compile, C simulation against onnxruntime -> tasks.synthesise (with a tool)
+  -> what a report says is too large: mapped anew, smaller, by what the reports teach
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from flow import explore, place, plan, space, tasks
+from flow import explore, feedback, place, plan, space, tasks
+from flow.board import Board
 from flow.search import pareto
 from flow.space.network import NetSpec
 from flow.study import RunError, Study
 from flow.workers import Done, Failed, Task, Workers
+
+SMALLER = 2  # times that a design whose report exceeds the board is mapped anew
+LESS = 0.999  # of the share that it should need: another one than that of the design it replaces
+AFTER = 10**9  # calibrations after exploring: no generation begins later
 
 
 def conclude(study: Study, pool: Workers) -> list[dict[str, Any]]:
@@ -83,8 +89,9 @@ def refined(study: Study, pool: Workers, specs: list[NetSpec]) -> list[dict[str,
     done = {r["network"]: r["points"] for r in study.archive.of("refine")}
     wanted = [s for s in specs if s.digest not in done and study.checkpoint(s.digest, "full").exists()]
     settings = study.settings_at(math.inf)
+    more = 0 if given else tasks.SIZES  # hw-aware: the accelerator's share is given
     work = [
-        Task(s.digest, tasks.refine, (str(study.checkpoint(s.digest, "full")), clock, budgets, settings), 600)
+        Task(s.digest, tasks.refine, (str(study.checkpoint(s.digest, "full")), clock, budgets, settings, more), 600)
         for s in wanted
     ]
     for outcome in pool.run(work):
@@ -103,8 +110,8 @@ def refined(study: Study, pool: Workers, specs: list[NetSpec]) -> list[dict[str,
     return found
 
 
-def front(study: Study, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Undominated points; when too many, those that keep most of the hypervolume."""
+def front(points: list[dict[str, Any]], size: int, reference: tuple[float, float, float]) -> list[dict[str, Any]]:
+    """Undominated points; when more than ``size``, those that keep most of the hypervolume."""
 
     def values(ps: list[dict[str, Any]]) -> np.ndarray:
         return np.array([
@@ -114,8 +121,8 @@ def front(study: Study, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     points = [p for p, keep in zip(points, pareto.nondominated(values(points)), strict=True) if keep]
     unique = {tuple(v): p for v, p in zip(values(points).tolist(), points, strict=True)}
     points = list(unique.values())
-    while len(points) > study.config.front_size:
-        loss = pareto.contributions(values(points), study.reference())
+    while len(points) > size:
+        loss = pareto.contributions(values(points), reference)
         # The most accurate, the fastest and the smallest point stay whatever they contribute.
         loss[values(points).argmin(0)] = math.inf
         points.pop(int(np.argmin(loss)))
@@ -124,13 +131,18 @@ def front(study: Study, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def prove(study: Study, pool: Workers, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Compile and C-simulate every front point, synthesise it when a tool is there; failures and points that their
-    report pushes off the front are replaced by the next best."""
+    report pushes off the front are replaced by the next best, or by a smaller design of the same network."""
     finished = {key(r): r for r in study.archive.of("proof")}
-    for p in points:
-        if key(p) in finished:
-            p["objectives"] = finished[key(p)]["objectives"]
-    while points := [p for p in points if within(study, p)]:
-        chosen = front(study, points)
+    points = points + [p for r in study.archive.of("smaller") for p in r["points"]]
+    while points:
+        study.recalibrate(AFTER + len(study.archive.of("tool")))
+        for p in points:
+            p["objectives"] = finished[key(p)]["objectives"] if key(p) in finished else believed(study, p)
+        points += smaller(study, pool, [p for p in points if key(p) in finished])
+        points = [p for p in points if within(study, p)]
+        if not points:
+            break
+        chosen = front(points, study.config.front_size, study.reference())
         todo = {str(key(p)): p for p in chosen if key(p) not in finished or not at(study, p).is_dir()}
         if not todo:
             return [finished[key(p)] for p in chosen]
@@ -145,6 +157,46 @@ def prove(study: Study, pool: Workers, points: list[dict[str, Any]]) -> list[dic
                 finished[key(p)] = record
         synthesise(study, pool, [p for p in todo.values() if p in points], finished)
     raise RunError("no front point could be compiled and proved within the limits; the journal says why")
+
+
+def believed(study: Study, p: dict[str, Any]) -> dict[str, Any]:
+    """An estimated point's measures as the reports so far make them."""
+    if not isinstance(study.board, Board):
+        return dict(p["objectives"])
+    return feedback.corrected(p["raw"], p["shares"], study.settings_at(math.inf), study.board)
+
+
+def smaller(study: Study, pool: Workers, proved: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Designs in the place of those whose reports exceed the board: of the same networks, by the reports so far.
+
+    What a report still exceeds the corrected estimate by is its design's own, and likely its smaller sibling's too:
+    that part of the limit is left free. Journalled; each design is replaced once.
+    """
+    if study.tool is None or not study.calibrations:
+        return []
+    limit, settings, work = study.config.max_utilisation, study.settings_at(math.inf), {}
+    known = study.archive.of("smaller")
+    for p in proved:
+        used, times = p["objectives"]["utilisation"], p.get("smaller", 0)
+        shrinks = p["objective"] == "throughput" and times < SMALLER and list(key(p)) not in [r["of"] for r in known]
+        if used > limit and shrinks:
+            explained = believed(study, p)["utilisation"] / used
+            work[str(key(p))] = p, LESS * min(explained, 1.0) * min(p["budget"], limit)
+    jobs = [
+        Task(k, tasks.refine, (str(study.checkpoint(p["network"], "full")), p["clock_mhz"], [b], settings, 0), 600)
+        for k, (p, b) in work.items()
+    ]
+    found: list[dict[str, Any]] = []
+    first = len(study.state.candidates) + sum(len(r["points"]) for r in (*study.archive.of("refine"), *known))
+    for outcome in sorted(pool.run(jobs), key=lambda o: o.key):
+        p = work[outcome.key][0]
+        points = [] if isinstance(outcome, Failed) else outcome.value
+        own = {"network": p["network"], "accuracy": p["accuracy"], "smaller": p.get("smaller", 0) + 1}
+        points = [{**q, **own, "trial": first + len(found) + i} for i, q in enumerate(points)]
+        study.archive.append({"kind": "smaller", "of": list(key(p)), "points": points})
+        study.note(f"{p['network'][:8]} at {p['budget']:g} is too large by its report: {len(points)} smaller design")
+        found += points
+    return found
 
 
 def within(study: Study, p: dict[str, Any]) -> bool:

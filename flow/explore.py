@@ -9,11 +9,13 @@ genotype -> space.network -> NetSpec -> tasks.estimate_candidate -> measures    
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from flow import ladder, search, tasks
-from flow.search import pareto
+from flow import feedback, ladder, search, tasks
+from flow.board import Board
 from flow.study import Candidate, Study
 from flow.workers import Failed, Task, Workers
 
@@ -40,6 +42,7 @@ def explore(study: Study, pool: Workers) -> None:
         ladder.climb(study, pool, start)
         verify(study, pool, start)
         study.recalibrate(start)
+        remap(study, pool, start)
         tell(study, fresh)
         progress(study)
 
@@ -71,14 +74,15 @@ def estimate(study: Study, pool: Workers, batch: list[Candidate], start: int) ->
 
 
 def verify(study: Study, pool: Workers, start: int) -> None:
-    """With a vendor's tool: synthesise the generation's most promising trained candidate and believe the report."""
+    """With a vendor's tool: synthesise the trained candidate of the generation whose report teaches most, and believe
+    it."""
     batch = [c for n, c in sorted(study.state.candidates.items()) if n >= start]
     ready = [c for c in batch if c.feasible and c.spec.digest in study.state.pace]
     if study.tool is None or not ready or any("tool" in c.result for c in batch):
         return
     values = study.points(ready, np.array([study.state.short[c.spec.digest] for c in ready]))
-    worth = [pareto.hypervolume(v[None], study.reference()) for v in values]
-    c = ready[int(np.argmax(worth))]
+    assert isinstance(study.board, Board)  # a search over several has no tool
+    c = ready[feedback.telling([c.result for c in ready], values, study.settings_at(start), study.board)]
     name = f"candidate {c.number}"
     if known := study.judgement(name):
         study.believe(known, c.result)
@@ -94,6 +98,61 @@ def verify(study: Study, pool: Workers, start: int) -> None:
     )
     for outcome in pool.run([Task(str(c.number), tasks.synthesise, arguments, SYNTHESIS_S)]):
         study.judged(outcome, c.result, name)
+
+
+def remap(study: Study, pool: Workers, start: int) -> None:
+    """Map candidates anew that reports say do not fit or leave room, where that may add to the front.
+
+    Once a generation and journalled, like the calibration that it follows; candidates of the generation itself are
+    journalled with their trials.
+    """
+    known = study.archive.of("remapped")
+    if not study.calibrations or study.calibrations[-1][0] != start or not isinstance(study.board, Board):
+        return
+    settings = study.settings_at(math.inf)
+    before = [c for c in study.state.candidates.values() if c.number < start]
+    now = [c for n, c in sorted(study.state.candidates.items()) if n >= start]
+    for group in (before, now):
+        if group is before and any(r["start"] == start for r in known):
+            continue
+        chosen = outdated(study, group, settings)
+        results = mapped_anew(study, pool, chosen, settings)
+        if group is before and results:
+            record = {"kind": "remapped", "start": start, "results": {str(n): r for n, r in results.items()}}
+            study.archive.append(record)
+            study.strategy.tell(study.remapped(record))
+            study.note(f"{len(results)} earlier candidates mapped anew")
+        for c in now:
+            c.result = results.get(c.number, c.result)
+
+
+def outdated(study: Study, group: list[Candidate], settings: dict[str, Any]) -> list[Candidate]:
+    """Those whose accelerators could be better by what the reports say, the most promising ones first."""
+    hopes = [(c, feedback.hope(c.result, c.budget, settings)) for c in group]
+    hopeful = [replace(c, result={**c.result, "objectives": o}) for c, o in hopes if o is not None]
+    good = [c for c in study.state.candidates.values() if c.feasible]
+    if not hopeful:
+        return []
+    values = [
+        study.points(cs, study.accuracies([c.spec for c in cs])[0]) if cs else np.empty((0, 3))
+        for cs in (hopeful, good)
+    ]
+    best = feedback.outdated(values[0], values[1], study.reference(), study.config.generation)
+    return [study.state.candidates[hopeful[i].number] for i in best]
+
+
+def mapped_anew(
+    study: Study, pool: Workers, chosen: list[Candidate], settings: dict[str, Any]
+) -> dict[int, dict[str, Any]]:
+    """Results of those that fit now; the others stay what they are."""
+    by_key = {str(c.number): c for c in chosen}
+    work = [
+        Task(k, tasks.estimate_candidate, (c.spec.json(), c.clock_mhz, c.budget, settings), 300)
+        for k, c in by_key.items()
+    ]
+    done = [o for o in pool.run(work) if not isinstance(o, Failed)]
+    kept = [o for o in done if feedback.replaces(o.value, by_key[o.key].result)]
+    return {int(o.key): o.value for o in sorted(kept, key=lambda o: int(o.key))}
 
 
 def tell(study: Study, batch: list[Candidate]) -> None:

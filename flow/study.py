@@ -32,7 +32,7 @@ from flow.workers import Done, Failed, Task, Workers
 Say = Callable[[str], None]
 # What a trial's record holds of its estimate.
 RESULT = ("feasible", "violation", "violations", "objectives", "seconds", "cpu_seconds", "failure", "gap", "fidelity",
-          "tool", "raw", "shares")  # fmt: skip
+          "tool", "raw", "shares", "filled")  # fmt: skip
 
 
 class RunError(ValueError):
@@ -303,15 +303,25 @@ class Study:
                 told.append(self.trial(c, record["accuracy"]))
             elif record["kind"] == "calibration":
                 told += self.recalibrated(record)
+            elif record["kind"] == "remapped":
+                told += self.remapped(record)
         if told:
             self.strategy.tell(told)
             self.note(f"resumed with {len(told)} candidates and {len(self.state.short)} trained networks")
 
     def judged(self, outcome: Done | Failed, result: dict[str, Any], name: str) -> bool:
-        """Put reported numbers in the place of estimated ones; the journal keeps both."""
+        """Put reported numbers in the place of estimated ones; the journal keeps both.
+
+        The design that was synthesised has its trained weights, the candidate stand-ins: a report is evidence about the
+        estimate of the former (``raw``, ``shares``).
+        """
         record: dict[str, Any] = {"kind": "tool", "candidate": name, "estimated": dict(result["objectives"])}
-        record |= {k: result[k] for k in ("raw", "shares") if k in result}
-        record |= {"reason": outcome.reason} if isinstance(outcome, Failed) else {"reported": outcome.value}
+        if isinstance(outcome, Failed):
+            record |= {"reason": outcome.reason}
+        else:
+            own = ("raw", "shares")
+            record |= {k: outcome.value[k] for k in own}
+            record["reported"] = {k: v for k, v in outcome.value.items() if k not in own}
         self.archive.append(record)
         return self.believe(record, result)
 
@@ -349,6 +359,13 @@ class Study:
             if (c.result["objectives"], c.result["feasible"]) != before and c.number < record["start"]:
                 changed.append(c)
         return [self.trial(c, self.accuracy_of(c)) for c in changed]
+
+    def remapped(self, record: dict[str, Any]) -> list[search.Trial]:
+        """Take candidates that were mapped anew; their trials."""
+        for number, result in record["results"].items():
+            self.state.candidates[int(number)].result = result
+        again = [self.state.candidates[int(n)] for n in record["results"]]
+        return [self.trial(c, self.accuracy_of(c)) for c in again]
 
     def accuracy_of(self, c: Candidate) -> float | None:
         """What the strategy was told of a candidate's network, else what is expected of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -65,12 +66,30 @@ def measures(report: Report, where: Place) -> dict[str, float]:
     }
 
 
+def mapped(
+    graph: Graph, where: Place, goal: Goal, clock_mhz: float, settings: dict[str, Any]
+) -> tuple[Report | NoFit, Goal]:
+    """The estimate of the best design for a goal, by the reports so far, and the goal whose design it is."""
+
+    def ask(goal: Goal) -> Report | NoFit:
+        return place.evaluate(graph, where, goal, clock_mhz)
+
+    # No report corrects several boards: a search over them synthesises nothing.
+    return feedback.mapped(ask, goal, settings, where) if isinstance(where, Board) else (ask(goal), goal)
+
+
+def wanted(graph: Graph, where: Place, clock: float, budget: float, objective: str, settings: dict[str, Any]) -> Goal:
+    """What a network is to be compiled for: the goal of its best design by the reports so far."""
+    goal = goal_of(settings, budget, objective)
+    return mapped(graph, where, goal, clock, settings)[1] if settings.get("calibration") else goal
+
+
 def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings: dict[str, Any]) -> dict[str, Any]:
     """Map a network with stand-in weights and estimate it: a fast, complete answer before any training."""
     started, busy = time.perf_counter(), time.process_time()
     where = place_of(settings)
     goal = replace(goal_of(settings, budget), effort=EFFORT)
-    report = place.evaluate(random_graph(from_json(spec_json)), where, goal, clock_mhz)
+    report, _ = mapped(random_graph(from_json(spec_json)), where, goal, clock_mhz, settings)
     if isinstance(report, NoFit):
         return {
             "feasible": False,
@@ -89,16 +108,15 @@ def estimate_candidate(spec_json: str, clock_mhz: float, budget: float, settings
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - busy,
     }
-    return (
-        feedback.judged(found, settings, where) if isinstance(where, Board) and settings.get("calibration") else found
-    )
+    if not isinstance(where, Board):
+        return found
+    found = feedback.judged(found, settings, where) if settings.get("calibration") else found
+    return {**found, "filled": found["objectives"]["utilisation"] / goal.max_utilisation}
 
 
 def estimated(report: Report, where: Place, settings: dict[str, Any]) -> dict[str, Any]:
     """Measures as reports so far correct them, uncorrected ones, and the shares of the blocks they come from."""
-    raw = measures(report, where)
-    shares = calibration.block_shares(layer.json() for layer in report.layers)
-    # No report corrects several boards: a search over them synthesises nothing.
+    raw, shares = measures(report, where), feedback.block_shares(report)
     best = feedback.corrected(raw, shares, settings, where) if isinstance(where, Board) else raw
     return {"objectives": best, "raw": raw, "shares": shares}
 
@@ -212,33 +230,43 @@ def runtime(checkpoint: str, data: str, data_dir: str, folder: str) -> tuple[Int
     return outputs, accuracy
 
 
-def refine(checkpoint: str, clock: float, budgets: list[float], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Estimates of a trained network, its true weights counted, over all sizes of accelerator.
+def refine(
+    checkpoint: str, clock: float, budgets: list[float], settings: dict[str, Any], more: int = SIZES
+) -> list[dict[str, Any]]:
+    """``sizes`` of a trained network, its true weights counted."""
+    return sizes(trained_graph(checkpoint), clock, budgets, settings, more)
+
+
+def sizes(
+    graph: Graph, clock: float, budgets: Sequence[float], settings: dict[str, Any], more: int = SIZES
+) -> list[dict[str, Any]]:
+    """Estimates of a network over all sizes of accelerator, by the reports so far.
 
     From the smallest design there is to the user's limit: the smallest, the given budgets (shares of the board) and
-    SIZES more, evenly spaced in logarithm. Returns points with clock, budget, objective and measures; those that do
-    not fit are left out.
+    ``more`` sizes, evenly spaced in logarithm; for 0 the budgets alone. Returns points with clock, budget, objective
+    and measures; those that do not fit are left out.
     """
-    where = place_of(settings)
-    graph = trained_graph(checkpoint)
-    limit = settings["max_utilisation"]
+    where, limit = place_of(settings), settings["max_utilisation"]
 
     def point(budget: float, objective: str) -> dict[str, Any] | None:
-        report = place.evaluate(graph, where, goal_of(settings, budget, objective), clock)
+        report, _ = mapped(graph, where, goal_of(settings, budget, objective), clock, settings)
         if isinstance(report, NoFit):
             return None
-        found = {"clock_mhz": clock, "budget": budget, "objective": objective}
-        return {**found, **estimated(report, where, settings)} if report.fits else None
+        found = {"clock_mhz": clock, "budget": budget, "objective": objective, **estimated(report, where, settings)}
+        if not isinstance(where, Board) or not settings.get("calibration"):
+            return found if report.fits else None
+        own = {"violations": [v.json() for v in report.violations], **found}
+        return found if feedback.judged(own, settings, where)["feasible"] else None
 
-    if settings["mode"] == "hw-aware":  # the accelerator's share is given
+    if not more:
         return [p for p in (point(b, "throughput") for b in budgets) if p is not None]
     smallest = point(limit, "area")
     if smallest is None:
         return []
     least = smallest["objectives"]["utilisation"]
-    between = np.geomspace(min(1.02 * least, limit), limit, SIZES).round(4).tolist()
-    sizes = sorted({b for b in [*budgets, *between] if least <= b <= limit})
-    return [smallest, *(p for p in (point(b, "throughput") for b in sizes) if p is not None)]
+    between = np.geomspace(min(1.02 * least, limit), limit, more).round(4).tolist()
+    chosen = sorted({b for b in [*budgets, *between] if least <= b <= limit})
+    return [smallest, *(p for p in (point(b, "throughput") for b in chosen) if p is not None)]
 
 
 def finish(
@@ -251,10 +279,11 @@ def finish(
     where = place_of(settings)
     graph = trained_graph(checkpoint)
     model = onnx_file.checked(emit.model(graph))
-    compiled = place.compile_model(model, where, goal_of(settings, budget, objective), clock, settings["seed"])
+    goal = wanted(graph, where, clock, budget, objective, settings)
+    compiled = place.compile_model(model, where, goal, clock, settings["seed"])
     if isinstance(compiled, NoFit):
         return {"fits": False, "reason": str(compiled)}
-    report = explain.explained(compiled.report, compiled.design, goal_of(settings, budget, objective))
+    report = explain.explained(compiled.report, compiled.design, goal)
     project.write({**compiled.files, **roofline.files(report)}, Path(folder))
     images = dataset(settings["data"], settings["data_dir"])
     outputs, accuracy = runtime(checkpoint, settings["data"], settings["data_dir"], folder)
@@ -283,15 +312,16 @@ def synthesise(
 ) -> dict[str, Any]:
     """The vendor tool's C synthesis of a candidate, compiled into ``folder`` unless that is done already.
 
-    Returns reported measures under the names of ``measures``, with their fidelity. Raises ToolError or ValueError.
+    Returns reported measures under the names of ``measures``, with their fidelity, and the estimate of the design that
+    they are of (``raw``, ``shares``). Raises ToolError or ValueError.
     """
     at, board = Path(folder), place_of(settings)
     if not isinstance(board, Board):
         raise ValueError("a search over several boards keeps its estimates: flow synth takes each board's folder")
     if not (at / "design.json").is_file():
-        compiled = project.compile_model(
-            onnx_file.checked(emit.model(trained_graph(checkpoint))), board, goal_of(settings, budget, objective), clock
-        )
+        graph = trained_graph(checkpoint)
+        goal = wanted(graph, board, clock, budget, objective, settings)
+        compiled = project.compile_model(onnx_file.checked(emit.model(graph)), board, goal, clock)
         if isinstance(compiled, NoFit):
             raise ValueError(str(compiled))
         project.write(compiled.files, at)
@@ -322,4 +352,12 @@ def synthesise(
         },
         "violations": [v.json() for v in over],
         "violation": feedback.excess(over) if over else 0.0,
+        **own_estimate(at),
     }
+
+
+def own_estimate(folder: Path) -> dict[str, Any]:
+    """What a compiled project says of itself: its measures, and its blocks' shares of them."""
+    said = json.loads((folder / calibration.ESTIMATE).read_text(encoding="utf-8"))
+    raw = {k: said[k] for k in ("latency_ms", "fps", "interval_cycles")} | said["resources"]
+    return {"raw": raw, "shares": calibration.block_shares(said["layers"])}

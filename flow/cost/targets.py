@@ -52,6 +52,12 @@ class Spread(NamedTuple):
             return 1.0 if distance >= -SURE else 0.0
         return NormalDist().cdf(distance / width)
 
+    def times(self, other: Spread) -> Spread:
+        """Quantiles of the product of two ratios that do not depend on each other: log-widths add in quadrature."""
+        middle = self.p50 * other.p50
+        down, up = (math.hypot(*(math.log(s[end] / s.p50) for s in (self, other))) for end in (0, 2))
+        return Spread(middle * math.exp(-down), middle, middle * math.exp(up))
+
 
 @cache
 def data() -> dict[str, Any]:
@@ -82,7 +88,8 @@ class Decision:
 
     target: Target = "csynth"
     confidence: float = 0.5
-    scale: tuple[tuple[str, float], ...] = ()  # what reports make of estimates, by resource kind (calibrate.py)
+    # By resource kind, target / estimate as reports of this search have it; of other kinds, as ``spread`` has it.
+    known: tuple[tuple[str, Spread], ...] = ()
 
     def __post_init__(self) -> None:
         if self.target not in ("csynth", "impl"):
@@ -90,9 +97,13 @@ class Decision:
         if not 0.5 <= self.confidence <= 0.99:
             raise ValueError(f"confidence {self.confidence}: 0.5 to 0.99")
 
+    def ratio(self, kind: str) -> Spread:
+        """Target / estimate."""
+        return dict(self.known).get(kind) or spread(self.target, kind)
+
     def factor(self, kind: str) -> float:
         """What an estimate is multiplied by before it is compared with the device."""
-        return spread(self.target, kind).quantile(self.confidence) * dict(self.scale).get(kind, 1.0)
+        return self.ratio(kind).quantile(self.confidence)
 
     def budget(self, available: Resources) -> Resources:
         """The estimates that fit ``available`` with this confidence."""
@@ -103,7 +114,7 @@ class Decision:
         """For each resource: the amount at this confidence, what there is, and the probability that it fits."""
         limits = {}
         for k, n, a in zip(KINDS, used.tuple, available.tuple, strict=True):
-            sure = spread(self.target, k).below(a / n / dict(self.scale).get(k, 1.0)) if n else 1.0
+            sure = self.ratio(k).below(a / n) if n else 1.0
             limits[k] = {"used": math.ceil(n * self.factor(k) - 1e-9), "available": a, "probability": round(sure, 4)}
         least = min(x["probability"] for x in limits.values())
         return {"target": self.target, "confidence": self.confidence, "probability": least, "limits": limits}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from flow import board, estimate, mapping
@@ -23,6 +24,15 @@ def test_quantiles_by_hand() -> None:
     assert s.below(0.0) == 0.0
     exact = Spread(1.0, 1.0, 1.0)
     assert exact.quantile(0.99) == 1.0 and exact.below(1.0) == 1.0 and exact.below(0.99) == 0.0
+
+
+def test_a_product_of_ratios() -> None:
+    """Against two million draws: exact where both are symmetric in their logarithms."""
+    a, b = Spread(0.5, 1.0, 2.0), Spread(1.0, 1.5, 2.25)
+    rng, z90 = np.random.default_rng(0), 1.2815515655446004
+    draws = np.exp(rng.normal(0, np.log(2) / z90, 2_000_000) + rng.normal(np.log(1.5), np.log(1.5) / z90, 2_000_000))
+    assert a.times(b) == pytest.approx(tuple(np.quantile(draws, (0.1, 0.5, 0.9))), rel=0.01)
+    assert a.times(Spread(1.0, 1.0, 1.0)) == pytest.approx(a)
 
 
 def test_budget_and_judgement_agree() -> None:
