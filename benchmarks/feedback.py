@@ -36,8 +36,8 @@ from flow.config import Config
 from flow.cost import calibrate
 from flow.cost.calibrate import Observation
 from flow.search import Floats, Trial, pareto
+from flow.search.encoded import TextSpace
 from flow.space.network import NetSpec, random_graph
-from flow.study import TextSpace
 
 Rows = list[dict[str, Any]]
 Json = dict[str, Any]

@@ -9,6 +9,7 @@ plan.narrow: one epoch -> plan.finalists -> tasks.train_candidate("full")
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +134,12 @@ def prove(study: Study, pool: Workers, points: list[dict[str, Any]]) -> list[dic
     """Compile and C-simulate every front point, synthesise it when a tool is there; failures and points that their
     report pushes off the front are replaced by the next best, or by a smaller design of the same network."""
     finished = {key(r): r for r in study.archive.of("proof")}
-    points = points + [p for r in study.archive.of("smaller") for p in r["points"]]
+    points = merged(points, [p for r in study.archive.of("smaller") for p in r["points"]])
     while points:
         study.recalibrate(AFTER + len(study.archive.of("tool")))
         for p in points:
             p["objectives"] = finished[key(p)]["objectives"] if key(p) in finished else believed(study, p)
-        points += smaller(study, pool, [p for p in points if key(p) in finished])
-        points = [p for p in points if within(study, p)]
+        points = [p for p in merged(points, smaller(study, pool, points, finished)) if within(study, p)]
         if not points:
             break
         chosen = front(points, study.config.front_size, study.reference())
@@ -166,36 +166,48 @@ def believed(study: Study, p: dict[str, Any]) -> dict[str, Any]:
     return feedback.corrected(p["raw"], p["shares"], study.settings_at(math.inf), study.board)
 
 
-def smaller(study: Study, pool: Workers, proved: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Designs in the place of those whose reports exceed the board: of the same networks, by the reports so far.
+def merged(points: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Both, the later ones in the place of equal earlier ones."""
+    return list({key(p): p for p in (*points, *more)}.values())
 
-    What a report still exceeds the corrected estimate by is its design's own, and likely its smaller sibling's too:
-    that part of the limit is left free. Journalled; each design is replaced once.
+
+def smaller(
+    study: Study, pool: Workers, points: list[dict[str, Any]], finished: Mapping[Any, Any]
+) -> list[dict[str, Any]]:
+    """Designs in the place of those that exceed the board, by their own report or by others': of the same networks.
+
+    What a design's report still exceeds its corrected estimate by is its own, and likely its smaller sibling's too:
+    that part of the limit is left free. Journalled; a reported design is replaced once.
     """
     if study.tool is None or not study.calibrations:
         return []
     limit, settings, work = study.config.max_utilisation, study.settings_at(math.inf), {}
     known = study.archive.of("smaller")
-    for p in proved:
-        used, times = p["objectives"]["utilisation"], p.get("smaller", 0)
-        shrinks = p["objective"] == "throughput" and times < SMALLER and list(key(p)) not in [r["of"] for r in known]
-        if used > limit and shrinks:
-            explained = believed(study, p)["utilisation"] / used
-            work[str(key(p))] = p, LESS * min(explained, 1.0) * min(p["budget"], limit)
+    for p in points:
+        used, share = p["objectives"]["utilisation"], p["budget"]
+        if used <= limit or p["objective"] != "throughput":
+            continue
+        if key(p) in finished:
+            if p.get("smaller", 0) >= SMALLER or list(key(p)) in [r["of"] for r in known]:
+                continue
+            share = LESS * min(believed(study, p)["utilisation"] / used, 1.0) * min(share, limit)
+        work[str(key(p))] = p, share
     jobs = [
         Task(k, tasks.refine, (str(study.checkpoint(p["network"], "full")), p["clock_mhz"], [b], settings, 0), 600)
         for k, (p, b) in work.items()
     ]
     found: list[dict[str, Any]] = []
-    first = len(study.state.candidates) + sum(len(r["points"]) for r in (*study.archive.of("refine"), *known))
+    number = len(study.state.candidates) + sum(len(r["points"]) for r in (*study.archive.of("refine"), *known))
     for outcome in sorted(pool.run(jobs), key=lambda o: o.key):
         p = work[outcome.key][0]
-        points = [] if isinstance(outcome, Failed) else outcome.value
-        own = {"network": p["network"], "accuracy": p["accuracy"], "smaller": p.get("smaller", 0) + 1}
-        points = [{**q, **own, "trial": first + len(found) + i} for i, q in enumerate(points)]
-        study.archive.append({"kind": "smaller", "of": list(key(p)), "points": points})
-        study.note(f"{p['network'][:8]} at {p['budget']:g} is too large by its report: {len(points)} smaller design")
-        found += points
+        own = {k: p[k] for k in ("network", "accuracy", "trial", "smaller") if k in p}
+        if key(p) in finished:
+            own |= {"trial": number + len(found), "smaller": p.get("smaller", 0) + 1}
+        more = [] if isinstance(outcome, Failed) else [{**q, **own} for q in outcome.value]
+        study.archive.append({"kind": "smaller", "of": list(key(p)), "points": more})
+        found += more
+    if work:
+        study.note(f"{len(work)} designs are too large by the reports: {len(found)} smaller ones of their networks")
     return found
 
 

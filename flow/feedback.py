@@ -147,8 +147,14 @@ def _better(a: Report, b: Report, objective: str) -> bool:
     return (a.interval_cycles, a.latency_cycles) < (b.interval_cycles, b.latency_cycles)
 
 
-def corrected(raw: Mapping[str, float], shares: Mapping[str, Any], settings: Mapping[str, Any], board: Board) -> Json:
-    """A candidate's measures as the reports so far make them: medians, but the utilisation as surely as asked for."""
+def corrected(
+    raw: Mapping[str, float], shares: Mapping[str, Any], settings: Mapping[str, Any], board: Board,
+    judge: Decision | None = None,
+) -> Json:  # fmt: skip
+    """A candidate's measures as the reports so far make them: medians, but the utilisation as surely as asked for.
+
+    ``judge``: the decision for these shares, where it is known.
+    """
     known = calibration(settings)
     if known is None:
         return dict(raw)
@@ -158,27 +164,10 @@ def corrected(raw: Mapping[str, float], shares: Mapping[str, Any], settings: Map
         if name in raw:
             out[name] = raw[name] * found.factor(measure, tool, family, shares.get(measure, {}))
     out["fps"] = raw["fps"] * raw["interval_cycles"] / out["interval_cycles"]
-    judge = decision(settings, shares)
+    judge = judge or decision(settings, shares)
     pairs = [(raw[k] * judge.factor(k), n) for k, n in board.available.json().items() if n]
     out["utilisation"] = max(u / n for u, n in pairs)
     return out
-
-
-def violations(
-    raw: Mapping[str, float], shares: Mapping[str, Any], settings: Mapping[str, Any], board: Board
-) -> list[Violation]:
-    """The user's limits that a candidate's corrected measures miss."""
-    judge, objectives = decision(settings, shares), corrected(raw, shares, settings, board)
-    pairs = [
-        (k, raw[k] * judge.factor(k), float(n)) for k, n in share(board, settings["max_utilisation"]).json().items()
-    ]
-    over = [Violation(k, round(u, 1), n) for k, u, n in pairs if u > n]
-    slow = settings["max_latency_ms"]
-    if slow and objectives["latency_ms"] > slow:
-        over.append(Violation("latency_ms", objectives["latency_ms"], slow))
-    if settings["min_fps"] and objectives["fps"] < settings["min_fps"]:
-        over.append(Violation("interval_ms", 1e3 / objectives["fps"], 1e3 / settings["min_fps"]))
-    return over
 
 
 def judged(result: Mapping[str, Any], settings: Mapping[str, Any], board: Board) -> Json:
@@ -186,10 +175,18 @@ def judged(result: Mapping[str, Any], settings: Mapping[str, Any], board: Board)
 
     The limit is the user's: a candidate's own share of the board only steers its mapping.
     """
-    if "tool" in result or not result.get("raw"):
+    raw, limit = result.get("raw"), settings["max_utilisation"]
+    if "tool" in result or not raw:
         return dict(result)
-    objectives = corrected(result["raw"], result["shares"], settings, board)
-    over = violations(result["raw"], result["shares"], settings, board)
+    judge = decision(settings, result["shares"])
+    objectives = corrected(raw, result["shares"], settings, board, judge)
+    pairs = [(k, raw[k] * judge.factor(k), float(n)) for k, n in share(board, limit).json().items()]
+    over = [Violation(k, round(u, 1), n) for k, u, n in pairs if u > n]
+    slow = settings["max_latency_ms"]
+    if slow and objectives["latency_ms"] > slow:
+        over.append(Violation("latency_ms", objectives["latency_ms"], slow))
+    if settings["min_fps"] and objectives["fps"] < settings["min_fps"]:
+        over.append(Violation("interval_ms", 1e3 / objectives["fps"], 1e3 / settings["min_fps"]))
     # Limits that no report speaks of (bandwidth, energy) are what they were.
     over += [Violation(**v) for v in result["violations"] if v["resource"] not in REJUDGED]
     return {

@@ -6,7 +6,6 @@ alone: resuming is replaying.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +22,9 @@ from flow.config import OBJECTIVES, Config
 from flow.config import options as option_values
 from flow.cost import calibrate
 from flow.place import Place
-from flow.search import encoded, modes
+from flow.search import modes
 from flow.search.curves import Ended
+from flow.search.encoded import TextSpace
 from flow.space.network import NetSpec, from_json
 from flow.toolchain import vendor
 from flow.workers import Done, Failed, Task, Workers
@@ -67,25 +67,6 @@ class State(expect.Known):
     curves: dict[str, Ended] = field(default_factory=dict)  # of full trainings that were not given up
     seeds: dict[str, dict[str, float | None]] = field(default_factory=dict)  # full accuracies by seed
     given_up: set[str] = field(default_factory=set)
-
-
-class TextSpace:
-    """A space with genotypes as text keys, as strategies compare them."""
-
-    def __init__(self, inner: space.Space) -> None:
-        self.inner = inner
-        self.sample, self.mutate, self.crossover = inner.sample, inner.mutate, inner.crossover
-        self.features = inner.features
-        # Only what the space has, so that a strategy can say what it misses.
-        for name in (*encoded.METHODS, "join", "halves"):
-            if hasattr(inner, name):
-                setattr(self, name, getattr(inner, name))
-
-    def dumps(self, genotype: Any) -> str:
-        return json.dumps(self.inner.dumps(genotype), sort_keys=True, separators=(",", ":"))
-
-    def loads(self, text: str) -> Any:
-        return self.inner.loads(json.loads(text))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,9 @@
 The logarithm of reported / estimated is a sum of effects: of everything, of the tool and release, of the device
 family, and of each kind of block, weighed by its share of the estimate. Effects are drawn around zero, so one report
 moves everything it could be evidence about a little, and many reports about one kind of block move that kind. That is
-Gaussian process regression with linear kernels (Rasmussen and Williams, 2006, chapter 2); the two widths, of effects
-and of noise, are those of highest marginal likelihood among ``WIDTHS``.
+Gaussian process regression with linear kernels (Rasmussen and Williams, 2006, chapter 2). How wide effects and noise
+are is not known, and one or two reports cannot tell one from the other, so all pairs of ``WIDTHS`` are averaged by
+their marginal likelihood (section 5.2 there): the most likely pair alone may take a single report for mere noise.
 """
 
 from __future__ import annotations
@@ -61,26 +62,41 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """The correction of one measure."""
+    """The correction of one measure: pairs of widths (of effects, of noise), and how much each is believed."""
 
     cases: tuple[Case, ...]
     ratios: Matrix
-    width: float
-    noise: float
+    width: Matrix
+    noise: Matrix
+    belief: Matrix
 
     @cached_property
     def _inverse(self) -> Matrix:
-        k = self.width**2 * kernel(self.cases, self.cases)
-        found: Matrix = np.asarray(np.linalg.inv(k + self.noise**2 * np.eye(len(self.cases))), np.float64)
+        """(pairs, n, n)"""
+        k = self.width[:, None, None] ** 2 * kernel(self.cases, self.cases)
+        found: Matrix = np.linalg.inv(k + self.noise[:, None, None] ** 2 * np.eye(len(self.cases)))
         return found
 
     def at(self, case: Case) -> tuple[float, float]:
         """Mean and standard deviation of the logarithm of the next report's ratio."""
-        row = self.width**2 * kernel([case], self.cases)[0]
+        row = kernel([case], self.cases)[0] * self.width[:, None] ** 2
         own = self.width**2 * kernel([case], [case])[0, 0]
-        mean = float(row @ self._inverse @ self.ratios)
-        variance = float(own - row @ self._inverse @ row) + self.noise**2
-        return mean, math.sqrt(max(variance, 0.0))
+        weights = np.einsum("pn,pnm->pm", row, self._inverse)
+        means = weights @ self.ratios
+        variances = np.maximum(own - (weights * row).sum(1), 0.0) + self.noise**2
+        mean = float(self.belief @ means)
+        return mean, math.sqrt(float(self.belief @ (variances + (means - mean) ** 2)))
+
+
+def fitted(cases: tuple[Case, ...], ratios: Matrix) -> Fit:
+    """The correction that reports of ``cases`` give, every pair of widths as likely before them."""
+    k = kernel(cases, cases)
+    pairs = np.array([(w, n) for w in WIDTHS for n in WIDTHS])
+    evidence = np.array([likelihood(k, ratios, w, n) for w, n in pairs])
+    belief = np.exp(evidence - evidence.max())
+    belief /= belief.sum()
+    kept = belief > 1e-4 * belief.max()
+    return Fit(cases, ratios, pairs[kept, 0], pairs[kept, 1], belief[kept] / belief[kept].sum())
 
 
 def kernel(a: Sequence[Case], b: Sequence[Case]) -> Matrix:
@@ -127,11 +143,8 @@ def calibrate(observations: Iterable[Observation]) -> Calibration:
         by[o.measure].append(o)
     fits = {}
     for measure, own in by.items():
-        cases, ratios = tuple(Case(o.tool, o.family, o.shares) for o in own), np.array([o.ratio for o in own])
-        k = kernel(cases, cases)
-        pairs = [(w, n) for w in WIDTHS for n in WIDTHS]
-        width, noise = max(pairs, key=lambda p: likelihood(k, ratios, *p))
-        fits[measure] = Fit(cases, ratios, width, noise)
+        cases = tuple(Case(o.tool, o.family, o.shares) for o in own)
+        fits[measure] = fitted(cases, np.array([o.ratio for o in own]))
     return Calibration(fits, sum(map(len, by.values())))
 
 

@@ -1,12 +1,14 @@
-"""Genotypes as lists of choices, for strategies that learn gene by gene (controllers, TPE, shrinking).
+"""Genotypes as strategies see them: as text keys, and as lists of choices for those that learn gene by gene
+(controllers, TPE, shrinking).
 
-A space that can be written so offers three more methods than :class:`flow.search.Space`; nothing else changes.
+A space that can be written as choices offers three more methods than :class:`flow.search.Space`; nothing else changes.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,3 +64,22 @@ def matrix(space: Encoded, genotypes: Sequence[Genotype]) -> Indices:
     """(n, genes) the encodings."""
     rows = [space.encode(g) for g in genotypes]
     return np.array(rows, dtype=np.int64).reshape(len(rows), len(space.genes()))
+
+
+class TextSpace:
+    """A space of ``flow.space`` with genotypes as text keys, as strategies compare them."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.sample, self.mutate, self.crossover = inner.sample, inner.mutate, inner.crossover
+        self.features = inner.features
+        # Only what the space has, so that a strategy can say what it misses.
+        for name in (*METHODS, "join", "halves"):
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
+
+    def dumps(self, genotype: Any) -> str:
+        return json.dumps(self.inner.dumps(genotype), sort_keys=True, separators=(",", ":"))
+
+    def loads(self, text: str) -> Any:
+        return self.inner.loads(json.loads(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.e2e import small
 from tests.mock_tools import fixture
 
 LUT, FF, LATENCY, INTERVAL = 1.3, 0.9, 1.5, 1.25
+KEY = ("network", "clock_mhz", "budget", "objective")  # of a front point
 
 
 @pytest.fixture
@@ -150,3 +152,40 @@ def test_a_report_outside_the_limits_leaves_the_front(folder: Path, monkeypatch:
     assert reports and max(reports) < 5000 and all(r["objectives"]["fps"] < 5000 for r in proofs)
     assert of(folder / "run", "calibration")
     assert not (folder / "run" / "front.json").exists()
+
+
+@pytest.mark.slow
+def test_what_reports_say_is_too_large_is_mapped_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tool needs three times the LUTs on a small share of the board: no network is lost for that, no point exceeds
+    it, and an interrupted run ends the same."""
+    monkeypatch.setenv("COEXPLORE_MOCK_BIAS", "lut=3")
+    given = settings(folder, trials=8, generation=4, max_utilisation=0.04, front_size=3, time_s=60.0)
+    front = run.start(given, folder / "run", lambda text: None)
+    trials = {t["trial"]: t for t in of(folder / "run", "trial")}
+    anew = {int(n): r for m in of(folder / "run", "remapped") for n, r in m["results"].items()}
+    assert anew, "designs of the first generation filled the share by their estimates"
+    for number, result in anew.items():
+        assert result["feasible"] and result["objectives"]["utilisation"] <= 0.04
+        assert result["raw"]["lut"] < trials[number]["raw"]["lut"]
+    shrunk = of(folder / "run", "smaller")
+    reports = {r["candidate"]: r["reported"]["objectives"]["utilisation"] for r in of(folder / "run", "tool")}
+    over = [r for r in of(folder / "run", "proof") if reports[r["directory"]] > 0.04]
+    replaced = [r["of"] for r in shrunk]
+    assert all([r[k] for k in KEY] in replaced for r in over if r["objective"] == "throughput")
+    assert shrunk and all(p["objectives"]["utilisation"] <= 0.04 for r in shrunk for p in r["points"])
+    assert front["points"] and all(reports[p["directory"]] <= 0.04 for p in front["points"])
+
+    # A run that stops after its last exploring, and goes on.
+    records = archive.read(folder / "run")
+    last = max(i for i, r in enumerate(records) if r["kind"] in ("trial", "remapped"))
+    shutil.copytree(folder / "run", folder / "again")
+    journal = folder / "again" / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[: len(lines) - len(records) + last + 1]))
+    for name in ("front.json", "report.html"):
+        (folder / "again" / name).unlink()
+    shutil.rmtree(folder / "again" / "trials")
+    again = run.resume(folder / "again", lambda text: None)
+    assert [(p["directory"], p["objectives"]) for p in again["points"]] == [
+        (p["directory"], p["objectives"]) for p in front["points"]
+    ]

@@ -12,7 +12,7 @@ import pytest
 
 from flow import calibration
 from flow.cli import main
-from flow.cost.calibrate import Calibration, Observation, calibrate, plain, rank_correlation
+from flow.cost.calibrate import WIDTHS, Calibration, Observation, calibrate, plain, rank_correlation
 from flow.toolchain.parse import ReportError
 
 DATA = Path(os.environ.get("COEXPLORE_DATA", Path(__file__).parents[2] / "../shared/data")) / "hls_reports"
@@ -64,6 +64,34 @@ def test_evidence_travels_less_the_further_it_is() -> None:
     ]
     assert widths[0] < widths[1]
     assert found.factor("ff", "V 1", "zu9eg", shares) == 1.0, "no report, no correction"
+
+
+def test_a_first_report_is_not_taken_for_noise() -> None:
+    """Nothing tells effect from noise then: of its own design, half of what it says is believed and some more."""
+    shares = {"Conv": 0.9, "Add": 0.1}
+    for ratio in (0.5, 1.25, 3.0):
+        s = calibrate([Observation("lut", "V 1", "a", 100, 100 * ratio, shares)]).spread("lut", "V 1", "a", shares)
+        assert 0.5 < math.log(s.p50) / math.log(ratio) < 0.95
+        assert s.p10 < ratio < s.p90, "and the next may be as far off"
+
+
+def test_widths_are_averaged_by_their_likelihood() -> None:
+    """Against the joint normal distribution of reports, written out: two reports, all pairs of widths."""
+    own = [Observation("ff", "V 1", "a", 100, 130, {"Conv": 1.0}), Observation("ff", "V 1", "a", 100, 90, {"Add": 1.0})]
+    y, k = np.log([1.3, 0.9]), np.array([[4.0, 3.0, 3.5], [3.0, 4.0, 3.5], [3.5, 3.5, 3.5]])  # the last: half of each
+    total = first = second = 0.0
+    for w in WIDTHS:
+        for n in WIDTHS:
+            c = w * w * k + n * n * np.eye(3)
+            inside, across = c[:2, :2], c[2, :2]
+            p = math.exp(-0.5 * y @ np.linalg.solve(inside, y)) / math.sqrt(np.linalg.det(inside))
+            mean = across @ np.linalg.solve(inside, y)
+            total, first = total + p, first + p * mean
+            second += p * (c[2, 2] - across @ np.linalg.solve(inside, across) + mean**2)
+    s = calibrate(own).spread("ff", "V 1", "a", {"Conv": 0.5, "Add": 0.5})
+    mean, deviation = first / total, math.sqrt(second / total - (first / total) ** 2)
+    assert math.log(s.p50) == pytest.approx(mean, rel=0.01)
+    assert math.log(s.p90 / s.p50) == pytest.approx(1.28155 * deviation, rel=0.01)
 
 
 def test_one_report_moves_but_does_not_rule() -> None:

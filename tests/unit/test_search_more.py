@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from flow.search import SearchError, Trial, conformance, load, names
+from flow.search.encoded import TextSpace
 from flow.search.loop import drive
 from flow.search.moead import lattice
 from flow.search.pareto import hypervolume
 from flow.search.shrinking import Shrinking
 from flow.space import load as load_space
-from flow.study import TextSpace
 from tests.search_spaces import Coded, Grid
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from flow.search import conformance, load, names
+from flow.search.encoded import TextSpace
 from flow.search.loop import drive
 from flow.space import Space
 from flow.space import load as load_space
 from flow.space import names as space_names
-from flow.study import TextSpace
 
 DOCS = Path(__file__).parents[2] / "docs"
 
