@@ -79,7 +79,7 @@ def _report(brand: str, top: str, text: str, where: str, collection: bool) -> To
     warnings += checks.percentages(used, available, _percents(tables[_UTILIZATION, "", "Summary"]))
     warnings += checks.dies(available, usage.get("Available SLR", {}))
     warnings += checks.loops(loops, cycles.latency[1]) + checks.instances(modules, cycles.latency[1])
-    warnings += _instance_times(tables, period, where)
+    warnings += _instance_times(tables, period, where) + _unlisted_clock(tables)
     return ToolReport(
         file=where,
         kind="csynth" if _is_top(found, cycles, collection) else "csynth_module",
@@ -161,6 +161,15 @@ def _single(tables: Mapping[tuple[str, ...], Table], path: tuple[str, ...], wher
     if not rows:
         raise ReportError(f"{where}: the table {' / '.join(path)} is empty: the report is damaged")
     return rows[0]
+
+
+def _unlisted_clock(tables: Mapping[tuple[str, ...], Table]) -> list[str]:
+    """The port ``ap_clk`` is the first of all clocks: without a row of its own, another's period passes for the target.
+    (A function without states has a clock and no port for it, so not every row has a port.)"""
+    interface = tables.get((_INTERFACE, "", "Summary"))
+    ports = {row.get("RTL Ports") for row in interface.dicts()} if interface is not None else set()
+    named = [row.get("Clock") for row in tables[_PERFORMANCE, "Timing", "Summary"].dicts()]
+    return ["clock: the port ap_clk has no row in the timing summary"] if "ap_clk" in ports - set(named) else []
 
 
 class _Cycles:

@@ -121,6 +121,19 @@ def test_over_the_device_and_too_slow_are_warnings():
     assert report.warnings == ("dsp: 3000 used, 2520 available on the device", "clock: 5.9 ns estimated, 5 ns wanted")
 
 
+def test_of_two_clocks_the_first_is_not_lost_silently():
+    """Vivado HLS prints no absolute times, so nothing else speaks of the clock."""
+    text = mock_reports.csynth(made("Vivado HLS", "2018.3"), False)
+    row = next(line for line in text.split("\n") if line.strip().startswith("|ap_clk"))
+    assert row.count("5.00") == 1
+    second = row.replace("ap_clk", "ap_slw").replace(" 5.00", "20.00").replace("|5.00", "|20.00")
+    both = text.replace(row, f"{row}\n{second}", 1)
+    assert "20.00" in both
+    assert only(both).clock_target_ns == 5.0 and only(both).warnings == ()
+    lost = only(both.replace(f"{row}\n", "", 1))
+    assert lost.clock_target_ns == 20.0 and any("ap_clk has no row" in w for w in lost.warnings)
+
+
 def test_available_is_not_available_slr():
     text = mock_reports.csynth(made(), False)
     row = next(line for line in text.split("\n") if line.startswith("|Available "))
