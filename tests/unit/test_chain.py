@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from flow import board, chain
-from flow.board import Board
+from flow import board, chain, estimate
+from flow.board import Board, Resources
 from flow.chain import cycles, memory
-from flow.chain.design import Chain, ChainError, is_linear, joint, linear, step_cycles
+from flow.chain.design import Chain, ChainError, is_linear, joint, linear, step_cycles, used
 from flow.chain.solve import SHARES, Cut, Search
+from flow.cost.targets import Decision
 from flow.design import Design
 from flow.mapping import Goal, NoFit
 from flow.platform import Link, Platform
@@ -55,6 +56,18 @@ def test_search_finds_the_best_of_all_candidates(search: Search) -> None:
         found = None if parts is None else search.chain(cut, parts, level + 2)
         assert found is None or search.level(found.interval_cycles) <= level
     assert {c.share for c in every} == {1.0, *SHARES}
+
+
+@pytest.mark.parametrize("decision", [Decision("csynth", 0.9), Decision("impl", 0.8)])
+def test_a_chain_fits_as_surely_as_asked(decision: Decision, place: Board) -> None:
+    """Stages and engines together: what the chosen target needs of them at that confidence."""
+    goal = Goal(max_utilisation=0.7, decision=decision)
+    found = Search(network().graph(), place, goal, place.clock_mhz, SPACE).best(2)
+    assert found is not None
+    limit = estimate.share(place, 0.7)
+    total = sum((used(p) for p in found.parts), Resources())
+    assert all(n * decision.factor(k) <= getattr(limit, k) for k, n in total.json().items())
+    assert found.budget(0) == estimate.share(place, 0.7, decision)
 
 
 def test_a_chain_is_no_slower_than_one_engine(search: Search, place: Board) -> None:
