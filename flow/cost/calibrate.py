@@ -74,8 +74,8 @@ class Fit:
     def _inverse(self) -> Matrix:
         """(pairs, n, n)"""
         k = self.width[:, None, None] ** 2 * kernel(self.cases, self.cases)
-        found: Matrix = np.linalg.inv(k + self.noise[:, None, None] ** 2 * np.eye(len(self.cases)))
-        return found
+        found = np.linalg.inv(k + self.noise[:, None, None] ** 2 * np.eye(len(self.cases)))
+        return np.asarray(found, np.float64)
 
     def at(self, case: Case) -> tuple[float, float]:
         """Mean and standard deviation of the logarithm of the next report's ratio."""

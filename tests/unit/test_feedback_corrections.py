@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -205,8 +207,16 @@ def test_the_next_report_is_on_what_is_least_sure() -> None:
 
 @pytest.mark.slow
 def test_simulated_vendor() -> None:
-    """A small run of the benchmark: every arm hands over a front, and knowing the vendor does no harm."""
-    rows, tests = (found for _, found in benchmark("feedback")("--seeds 1 --first 100 --trials 48 --oracle 1".split()))
-    (row,) = rows
-    assert float(row["without feedback"]) > 0.5 and float(row["oracle"]) > 0.98 * float(row["without feedback"])
-    assert [t["arm"] for t in tests] == ["with feedback", "oracle"]
+    """A small run of the benchmark: what is handed over fits but for noise where the search learned, and exceeds the
+    board by far where it did not."""
+    benchmark("feedback")
+    bench: Any = sys.modules["benchmarks.feedback"]
+    most = {}
+    for arm in ("without feedback", "with feedback"):
+        run = bench.Run(100, 72, arm)
+        assert run.go() > 0
+        said = [run.vendor.report(p["raw"], p["shares"])["objectives"]["utilisation"] for p in run.handed_over()]
+        most[arm] = max(said) / bench.CONFIG.max_utilisation
+    assert most["with feedback"] < math.exp(3 * bench.NOISE) < most["without feedback"], most
+    row = bench.compared("a", np.array([2.0, 3.0, 4.0]), np.array([1.0, 1.5, 2.5]))
+    assert row["better on"] == 3 and row["Wilcoxon p"] == "0.12" and row["p < 0.05"] == "NO"
