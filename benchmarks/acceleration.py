@@ -1,6 +1,6 @@
 """What each acceleration of the search saves, on networks that were really trained: a replay with many seeds.
 
-``flow bench acceleration [--pool FILE.jsonl ...] [--seeds N]``
+``flow bench acceleration [--pool FILE.jsonl[,FILE.jsonl...] ...] [--seeds N]``; files joined by commas are one pool
 
 A pool is a set of networks with their trained accuracies, learning curves, scores and what each took; an arm decides
 with the product's own code (``flow.expect``, ``flow.search.curves``, hypervolume gains) which network is trained next
@@ -168,11 +168,22 @@ class Replay:
         return next((self.every / cost for cost, share in self.trail if share >= target - 1e-12), 0.0)
 
 
-def recorded(path: Path) -> Pool:
-    """A pool that ``acceleration_pool`` has written."""
+def recorded(names: str) -> Pool:
+    """A pool that ``acceleration_pool`` has written, or several, joined by commas, as one."""
+    parts = [part(Path(name)) for name in names.split(",")]
+    entries = [e for found, _ in parts for e in found]
+    upfront = sum(seconds for _, seconds in parts)
+    title = ", ".join(Path(name).stem for name in names.split(","))
+    return Pool(
+        f"{title}, {len(entries)} networks", entries, (-0.1, 2.0, 1.0), {"supernet": upfront} if upfront else {}
+    )
+
+
+def part(path: Path) -> tuple[list[Entry], float]:
+    """The networks of one file, and the seconds that its supernet took to train."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     last = next((r for r in rows if "supernet" in r), None)
-    entries, chance = [], 0.1
+    entries = []
     nets = [r for r in rows if "spec" in r]
     for k, r in enumerate(nets):
         cheap = {n: (r[n]["accuracy"], r[n]["seconds"]) for n in ("few", "short", "full_inherited") if n in r}
@@ -186,8 +197,7 @@ def recorded(path: Path) -> Pool:
             full = r["full"]["accuracy"], r["full"]["seconds"]
             own = from_json(r["spec"]), points, full, tuple(r["full"]["curve"]), cheap
             entries.append(Entry(*own, r["proxies"], r["proxy_seconds"]))
-    upfront = {"supernet": last["train_seconds"]} if last else {}
-    return Pool(f"{path.stem}, {len(entries)} networks", entries, (-chance, 2.0, 1.0), upfront)
+    return entries, last["train_seconds"] if last else 0.0
 
 
 def published() -> Pool:
@@ -271,10 +281,10 @@ def rankings(pool: Pool) -> Iterator[dict[str, Any]]:
 
 def tables(arguments: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     p = argparse.ArgumentParser(prog="flow bench acceleration")
-    p.add_argument("--pool", type=Path, nargs="*", default=sorted(Path(__file__).parent.glob("acceleration_*.jsonl")))
+    p.add_argument("--pool", nargs="*", default=[])
     p.add_argument("--seeds", type=int, default=10)
     a = p.parse_args(arguments)
-    pools = [recorded(path) for path in a.pool]
+    pools = [recorded(names) for names in a.pool]
     if (NAS / "nb201_zc_subset.npz").is_file():
         pools.append(published())
     for pool in pools:
