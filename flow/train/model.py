@@ -21,6 +21,7 @@ from flow.space.network import INPUT, Layer, NetSpec
 INPUT_EXPONENT = -8
 FINER_STEPS = 4  # how many halvings below the range-covering scale are tried when a scale is fitted
 MAX_BIAS_STEPS = 1 << 20  # bias and products together must stay below 2**24 accumulator steps
+CONSTANT = 1e-3  # of normalisation's epsilon: a channel with less variance leaves it with under 4 % of its scale
 MAX_CHANNEL_SPREAD = 6  # a channel's scale is at most this many halvings finer than the layer's coarsest
 
 
@@ -50,6 +51,26 @@ def fit_exponents(rows: Tensor, lo: int, hi: int) -> Tensor:
         better = now < error
         best, error = torch.where(better, coarsest - step, best), torch.where(better, now, error)
     return best.to(torch.int64)
+
+
+def near(rows: Tensor, exponents: Tensor, lo: int, hi: int) -> Tensor:
+    """Exponents (R,) of the rows of (R, N), moved to at most MAX_CHANNEL_SPREAD apart.
+
+    Where they are further apart, to those of the least squared errors of all rows, each relative to its row: a single
+    row of huge weights, whose inputs are tiny, is clipped, and does not round all others to zero.
+    """
+    low, high = int(exponents.min()), int(exponents.max()) - MAX_CHANNEL_SPREAD
+    if low >= high:
+        return exponents
+    size, best, least = rows.square().sum(1).clamp(min=1e-30), exponents, math.inf
+    for base in range(high, low - 1, -1):
+        moved = exponents.clamp(base, base + MAX_CHANNEL_SPREAD)
+        scale = torch.exp2(moved.to(rows.dtype))[:, None]
+        error = (torch.clamp(torch.round(rows / scale), lo, hi) * scale - rows).square().sum(1)
+        now = float((error / size).clamp(max=1.0).sum())
+        if now < least:
+            best, least = moved, now
+    return best
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -176,6 +197,8 @@ class Net(nn.Module):
             assert isinstance(module, nn.BatchNorm2d) and module.running_var is not None
             assert module.running_mean is not None
             factor = module.weight / torch.sqrt(module.running_var + module.eps)
+            # What hardly varies is a constant: multiplied by its huge factor, it would spoil the layer's scales.
+            factor = torch.where(module.running_var < CONSTANT * module.eps, 0.0, factor)
             self.weights[key].mul_(factor[:, None, None, None])
             self.biases[key] = nn.Parameter(module.bias - module.running_mean * factor)
         self.norms = nn.ModuleDict()
@@ -219,7 +242,8 @@ class Net(nn.Module):
         least = torch.ceil(torch.log2(room.clamp(min=1e-30))).to(torch.int64)
         if not layer.per_channel:
             least = least.amax().expand_as(least)
-        self.weight_exponents[i] = torch.maximum(torch.maximum(fitted, least), fitted.amax() - MAX_CHANNEL_SPREAD)
+        fitted = torch.maximum(near(rows, fitted, lo, hi), least)
+        self.weight_exponents[i] = torch.maximum(fitted, fitted.amax() - MAX_CHANNEL_SPREAD)
 
     def state(self) -> tuple[dict[str, NDArray[np.float32]], tuple[tuple[int, ...], ...], tuple[int, ...]]:
         """Latent arrays ``<i>.weight``, ``<i>.bias``; each layer's weight exponents; activation exponents."""

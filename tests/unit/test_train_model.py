@@ -102,6 +102,30 @@ def test_weights_get_one_scale_per_layer_or_per_channel_as_the_layer_says() -> N
     assert float(biases.max()) <= 2**20
 
 
+def test_one_channel_of_huge_weights_does_not_silence_the_others() -> None:
+    net = trained_statistics(5)
+    net.fold()
+    with torch.no_grad():
+        net.weights["1"][0] *= 4096  # what folding makes of a channel whose inputs are almost always zero
+    net.calibrate(torch.rand(4, 1, 12, 12))
+    wanted, got = net.weights["1"].detach(), net.parameters_of(1)[0].detach()
+    error = (got - wanted).flatten(1).norm(dim=1) / wanted.flatten(1).norm(dim=1)
+    assert error[1:].max() < 0.2 and error[0] <= 1.0
+    assert int(net.weight_exponents[1].max() - net.weight_exponents[1].min()) <= MAX_CHANNEL_SPREAD
+
+
+def test_a_channel_that_never_varies_folds_to_its_constant() -> None:
+    net, x = trained_statistics(6).eval(), torch.rand(4, 1, 12, 12)
+    with torch.no_grad():
+        norm = net.norms["1"]
+        norm.running_var[0], norm.running_mean[0], norm.bias[0] = 1e-10, 0.0, 0.75
+        net.weights["1"][0] *= 1e-9
+        before = net(x)
+        net.fold()
+        assert not net.weights["1"][0].any() and net.biases["1"][0] == pytest.approx(0.75)
+        assert torch.allclose(net(x), before, atol=1e-5)
+
+
 def test_every_parameter_learns_in_every_mode() -> None:
     net = Net(SPEC, torch.Generator().manual_seed(3))
     x, y = torch.rand(32, 1, 12, 12), torch.arange(32) % 3
