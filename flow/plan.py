@@ -32,14 +32,20 @@ STEPS = tuple(s / 20 for s in range(40, 1, -1))  # shares of the epochs that are
 MARGIN = 0.95  # of the time for training that is planned with: paces are measured on short runs
 PROOF, PROOF_S = 0.1, 45.0  # kept for compiling and proving: a share of the time limit, and seconds at least
 ONCE = 0.1  # of the time limit for trainings of one epoch
+RECENT = 8  # trainings that tell how loaded the machine is
 LEAST = 3  # networks that are worth comparing by one epoch
+
+
+def load(study: Study) -> float:
+    """By what trainings take longer than their processor time, of late: other work on the machine comes and goes."""
+    return float(np.median(study.state.loads[-RECENT:])) if study.state.loads else 1.0
 
 
 def price(study: Study, spec: NetSpec, recipe: str = "full") -> float:
     """Seconds of one worker for a whole recipe, of a network whose pace is measured."""
     from flow.train import trainer
 
-    return study.state.pace[spec.digest] * trainer.recipe(recipe, study.images).passes(study.images)
+    return study.state.pace[spec.digest] * load(study) * trainer.recipe(recipe, study.images).passes(study.images)
 
 
 def most_work(study: Study, seconds: float) -> float:
@@ -49,7 +55,7 @@ def most_work(study: Study, seconds: float) -> float:
     if not study.state.pace:
         return math.inf
     each = float(np.median([p / study.state.specs[d].macs for d, p in study.state.pace.items()]))
-    return seconds / (each * trainer.recipe("full", study.images).passes(study.images))
+    return seconds / (each * load(study) * trainer.recipe("full", study.images).passes(study.images))
 
 
 def room(study: Study) -> float:

@@ -61,7 +61,8 @@ class State(expect.Known):
 
     candidates: dict[int, Candidate] = field(default_factory=dict)
     told: dict[int, float | None] = field(default_factory=dict)  # the accuracy that the strategy heard last
-    pace: dict[str, float] = field(default_factory=dict)  # seconds per image and epoch
+    pace: dict[str, float] = field(default_factory=dict)  # seconds per image and epoch where nothing else runs
+    loads: list[float] = field(default_factory=list)  # by what each training so far took longer than that
     epoch: dict[str, float] = field(default_factory=dict)
     full: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Ended] = field(default_factory=dict)  # of full trainings that were not given up
@@ -238,6 +239,7 @@ class Study:
                 1, record["epochs"] * record["images"]
             )  # journals before there were paces
             self.state.pace[digest] = record.get("pace", by_time)
+            self.state.loads.append(record.get("load", 1.0))
         if recipe == "full":
             self.state.seeds[digest] = record.get("seeds", {})
         if not record["diverged"] and recipe == "full" and "curve" in record:

@@ -135,7 +135,7 @@ def train_candidate(spec_json: str, settings: dict[str, Any], how: dict[str, Any
     ``how``: ``recipe``: "few", "short", "epoch" or "full"; ``share``: of its epochs, above 1 too; ``parent``: a
     checkpoint whose weights it begins with; ``curves`` (ended ones, with their finals) and ``needed``: what it is given
     up by; ``seeds``: trained as often, the best one kept. ``pace`` of the result: seconds an image of its last epoch
-    in float.
+    in float, of processor time on a CPU; ``load``: by what other work on the machine made it longer.
     """
     from flow.train import device, export, inherit, trainer
 
@@ -167,8 +167,10 @@ def train_candidate(spec_json: str, settings: dict[str, Any], how: dict[str, Any
         return told | {"given_up": True}
     export.save(checkpoint, result)
     images_read = min(recipe.subset or len(images.train_x), len(images.train_x))
-    pace = result.history[recipe.epochs_float - 1].seconds / images_read
-    return told | {"val_accuracy": result.val_accuracy, "images": images_read, "pace": pace}
+    last = result.history[recipe.epochs_float - 1]
+    own = last.busy if place == "cpu" else last.seconds
+    pace = {"pace": own / images_read, "load": last.seconds / own}
+    return told | {"val_accuracy": result.val_accuracy, "images": images_read, **pace}
 
 
 def score_network(spec_json: str, settings: dict[str, Any]) -> dict[str, Any]:

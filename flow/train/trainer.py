@@ -56,13 +56,15 @@ class Recipe:
 @dataclass(frozen=True)
 class Epoch:
     """One epoch's record. ``phase``: "float" or "qat"; ``loss``: mean over the epoch; ``val_accuracy`` after it, on a
-    tenth as many images as were trained on (at least 500, at most all)."""
+    tenth as many images as were trained on (at least 500, at most all); ``busy``: seconds of processor time of its
+    ``seconds``."""
 
     phase: str
     number: int
     loss: float
     val_accuracy: float
     seconds: float
+    busy: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,14 +270,15 @@ class _Run:
         batches = max(1, int(share * len(self.x)) // self.how.batch)
         optimizer, schedule = self.optimizer(name, max(1, epochs * batches))
         for number in range(epochs):
-            begun = time.perf_counter()
+            begun, busy = time.perf_counter(), time.process_time()
             if name == "qat" and number < epochs - 1:
                 self.net.fit_weights()  # the last epoch trains on the scales it will keep
             loss = self.epoch(optimizer, schedule, batches)
             if not math.isfinite(loss):
                 return False
             accuracy = score(self.net, self.data.val_x[:: self.stride], self.data.val_y[:: self.stride])
-            self.history.append(Epoch(name, number, loss, accuracy, time.perf_counter() - begun))
+            spent = time.perf_counter() - begun, time.process_time() - busy
+            self.history.append(Epoch(name, number, loss, accuracy, *spent))
             if self.progress is not None:
                 self.progress(self.history[-1], self.how.epochs_float + self.how.epochs_qat)
             # The last epoch is not asked about: all is paid for by then.

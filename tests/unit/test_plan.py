@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -57,3 +58,11 @@ def test_curves_end_only_later_trainings_of_the_same_length() -> None:
     first, rest = plan.parts(shares, True)
     assert first == list("bcde") and rest == list("afghi")
     assert plan.parts(shares, False) == [list("abcdefghi")]
+
+
+def test_the_load_of_late_stretches_prices_and_what_is_long_past_does_not() -> None:
+    known = SimpleNamespace(pace={"a": 0.001}, loads=[])
+    study = SimpleNamespace(state=known, images=50_000)
+    alone = plan.price(study, SimpleNamespace(digest="a"))  # type: ignore[arg-type]
+    known.loads += [4.0] * 20 + [1.5] * plan.RECENT
+    assert plan.price(study, SimpleNamespace(digest="a")) == pytest.approx(1.5 * alone)  # type: ignore[arg-type]
