@@ -70,8 +70,15 @@ class Layout:
         return self.with_fifos([f._replace(depth=d) for f, d in zip(self.fifos, depths, strict=True)])
 
     def with_fifos(self, fifos: Sequence[Fifo]) -> Layout:
-        """The same processes between other FIFOs."""
-        return replace(self, fifos=tuple(fifos))
+        """The same processes between other FIFOs; what was found out about the processes is kept."""
+        found, known = replace(self, fifos=tuple(fifos)), vars(self)
+        vars(found).update({k: known[k] for k in ("shape", "rows", "interval", "own") if k in known})
+        return found
+
+    @cached_property
+    def own(self) -> Resources:
+        """Of all processes."""
+        return Resources(*map(sum, zip(*(p.resources for p in self.pieces), strict=True)))
 
     @property
     def joined(self) -> bool:
@@ -194,9 +201,9 @@ def compose(
 def resources(found: Layout) -> Resources:
     """Sum of all processes and FIFOs, and the control interface: a module's total is the sum of its rows (100 % of
     1,651 real reports)."""
-    parts = [p.resources for p in found.pieces] + [fifo_cost(f) for f in found.fifos]
     # start/done logic and the batch register behind AXI4-Lite
-    return Resources(*map(sum, zip(control(2), *parts, strict=True)))
+    parts = control(2), found.own, *(fifo_cost(f) for f in found.fifos)
+    return Resources(*map(sum, zip(*parts, strict=True)))
 
 
 @lru_cache(maxsize=65536)

@@ -50,7 +50,7 @@ INPUT, READ, STAGE = range(3)  # what the kernel visits
 @cache
 def _library() -> ctypes.CDLL:
     lib = native.library("mapping/kernel.cpp")
-    for name in ("layer", "joint", "problem"):
+    for name in ("layer", "joint", "problem", "relaxed"):
         getattr(lib, f"flow_map_{name}").restype = ctypes.c_void_p
     for name in ("floor", "next"):
         getattr(lib, f"flow_map_{name}").restype = ctypes.c_int64
@@ -62,10 +62,10 @@ def _pointer(a: NDArray[Any]) -> ctypes.c_void_p:
 
 
 class _Handle:
-    """Something that lives in the kernel until nobody needs it."""
+    """Something that lives in the kernel until nobody needs it; ``made``: by which function."""
 
-    def __init__(self, kind: str, *arguments: object) -> None:
-        self.pointer = ctypes.c_void_p(getattr(_library(), f"flow_map_{kind}")(*arguments))
+    def __init__(self, kind: str, *arguments: object, made: str = "") -> None:
+        self.pointer = ctypes.c_void_p(getattr(_library(), f"flow_map_{made or kind}")(*arguments))
         weakref.finalize(self, getattr(_library(), f"flow_map_{kind}_free"), self.pointer)
 
 
@@ -218,13 +218,12 @@ class Problem:
         )
         return picks.tolist() if fits else None
 
-    def cost(self, interval: int, budget: Floats, weights: Floats, picks: Sequence[int]) -> Floats:
+    def cost(self, budget: Floats, weights: Floats, picks: Sequence[int]) -> Floats:
         """What the picks cost as far as costs are known here."""
         chosen, total = np.array(picks, np.int32), np.zeros(len(KINDS))
         _library().flow_map_cost(
-            self.handle.pointer, ctypes.c_int64(interval), _pointer(budget), _pointer(weights), _pointer(chosen),
-            _pointer(total),
-        )  # fmt: skip
+            self.handle.pointer, _pointer(budget), _pointer(weights), _pointer(chosen), _pointer(total)
+        )
         return total
 
     def next(self, interval: int) -> int | None:
@@ -307,15 +306,13 @@ def _problem(
     n = [ctypes.c_int64(len(x)) for x in (stages, joints, visits, fifos, deep)]
     p = [_pointer(a) for a in arrays]
 
-    def made(tables: list[Table]) -> _Handle:
-        layers = (ctypes.c_void_p * len(tables))(*(t.handle.pointer for t in tables))
-        joined = (ctypes.c_void_p * len(joints))(*(h.pointer for h, _ in joints))
-        return _Handle("problem", n[0], layers, p[0], n[1], joined, p[1], n[2], p[2], n[3], p[3], p[4], CAP, n[4], p[5])
-
+    layers = (ctypes.c_void_p * len(stages))(*(t.handle.pointer for t in stages))
+    joined = (ctypes.c_void_p * len(joints))(*(h.pointer for h, _ in joints))
+    own = _Handle("problem", n[0], layers, p[0], n[1], joined, p[1], n[2], p[2], n[3], p[3], p[4], CAP, n[4], p[5])
     parts = tuple(h for h, _ in joints) + tuple(t.handle for t in (*stages, *ends))
-    own = made(stages)
     # Bounds are asked for without contents alone.
-    return Problem(tuple(stages), own, own if deep else made([ends[0], *stages[1:-1], ends[1]]), parts)
+    wide = own.pointer, ends[0].handle.pointer, ends[1].handle.pointer
+    return Problem(tuple(stages), own, own if deep else _Handle("problem", *wide, made="relaxed"), parts)
 
 
 def limits(budget: Resources, reserve: Floats | IntArray | None = None) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from flow.ir.graph import Graph
 from flow.layout import Fifo
@@ -48,6 +49,7 @@ def skip(at: Iterator[Fifo], count: int) -> None:
         next(at)
 
 
+@cache
 def rounded(n: int) -> int:
     power = 1.0
     while power < n:

@@ -119,13 +119,16 @@ struct Priced {
 // The options of at most `interval` cycles, or those of them that are left, numbered anew with their labels.
 class Solver {
   public:
-    Solver(const Problem &p, i64 interval, const double *budget) : p_(p), active_(p.stages.size()) {
-        bool roomy = true;
+    Solver(const Problem &p, const double *budget) : p_(p), empty_(true), work_(0) { // without options
         for (int k = 0; k < KINDS; ++k) {
             budget_[k] = budget[k] - p.fixed.of[k];
             scale_[k] = 1.0 / std::max(budget_[k], 1.0);
-            roomy &= budget_[k] >= 0;
         }
+    }
+    Solver(const Problem &p, i64 interval, const double *budget) : Solver(p, budget) {
+        bool roomy = true;
+        for (int k = 0; k < KINDS; ++k) roomy &= budget_[k] >= 0;
+        active_.resize(p.stages.size());
         for (size_t s = 0; s < p.stages.size(); ++s) {
             const Layer &layer = *p.stages[s];
             for (size_t o = 0; o < layer.cycles.size(); ++o)
@@ -953,6 +956,15 @@ void *flow_map_problem(int64_t stages, void *const *layers, const int64_t *forks
     for (int k = 0; k < KINDS; ++k) p->fixed.of[k] = double(fixed[k]);
     return p;
 }
+// The same with other options of the first and the last stage, of the same labels.
+void *flow_map_relaxed(const void *problem, const void *first, const void *last) {
+    Problem *p = new Problem(*static_cast<const Problem *>(problem));
+    p->stages.front() = static_cast<const Layer *>(first);
+    p->stages.back() = static_cast<const Layer *>(last);
+    p->inner.front() = p->stages.front()->inner;
+    p->inner.back() = p->stages.back()->inner;
+    return p;
+}
 void flow_map_problem_free(void *problem) { delete static_cast<Problem *>(problem); }
 
 // Smallest interval of at least `low` that weights do not prove too small; `share` starts and ends near the answer's.
@@ -1014,9 +1026,9 @@ int flow_map_cheapest(void *problem, int64_t interval, const double *budget, con
 }
 
 // The same as costs are known here: 5 numbers, what every design has included.
-void flow_map_cost(void *problem, int64_t interval, const double *budget, const double *share, const int *picks, double *cost) {
+void flow_map_cost(void *problem, const double *budget, const double *share, const int *picks, double *cost) {
     const Problem &p = *static_cast<const Problem *>(problem);
-    const Cost total = Solver(p, interval, budget).cost(share, picks);
+    const Cost total = Solver(p, budget).cost(share, picks);
     for (int k = 0; k < KINDS; ++k) cost[k] = total.of[k] + p.fixed.of[k];
 }
 

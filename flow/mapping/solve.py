@@ -77,14 +77,14 @@ def short(task: Task) -> NoFit:
         roomy = np.full(len(KINDS), 1e12)
         picks = task.problem.cheapest(top, roomy, only)
         assert picks is not None
-        least.append(int(task.problem.cost(top, roomy, only, picks)[k]))
+        least.append(int(task.problem.cost(roomy, only, picks)[k]))
     missing = excess(Resources(*least), task.budget)
     if missing:
         return NoFit(missing, task.bound)
     roomy = np.maximum(np.array(task.budget, np.float64), 1) * 1e6
     picks = task.problem.cheapest(top, roomy, task.weights)
     assert picks is not None
-    counted = excess(Resources(*map(int, task.problem.cost(top, roomy, task.weights, picks))), task.budget)
+    counted = excess(Resources(*map(int, task.problem.cost(roomy, task.weights, picks))), task.budget)
     found = counted or excess(task.realise(picks).resources, task.budget)
     return NoFit(found or (Violation("any", 1, 0),), task.bound)
 

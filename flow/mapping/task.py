@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -215,12 +215,17 @@ def floor_cycles(graph: Graph, board: Board, clock_mhz: float) -> int:
     """Interval below which the board's memory cannot deliver images and take results, in whole words."""
     if not board.memory_gb_s:
         return 1
-    cycles = clock_mhz * 1e6 / (board.memory_gb_s * 1e9) / 8  # a bit
-    ends = [elaborate.size(graph, t) * stream.slot_bits(graph.tensors[t].quant) for t in ("input", graph.output)]
+    ends = ((stream.slot_bits(graph.tensors[t].quant), elaborate.size(graph, t)) for t in ("input", graph.output))
+    return _floor_cycles(tuple(ends), clock_mhz * 1e6 / (board.memory_gb_s * 1e9) / 8)
+
+
+@lru_cache(maxsize=1024)
+def _floor_cycles(ends: tuple[tuple[int, int], ...], cycles: float) -> int:
+    """``ends``: bits of an element in a word, and elements; ``cycles`` a bit."""
 
     def needed(interval: int) -> int:
-        widths = elaborate.axis_widths(graph, interval)  # no narrower for a smaller interval
-        return math.ceil(sum(-(-n // w) * w for n, w in zip(ends, widths, strict=True)) * cycles)
+        widths = [elaborate.axis_width(*end, interval) for end in ends]  # no narrower for a smaller interval
+        return math.ceil(sum(-(-slot * n // w) * w for (slot, n), w in zip(ends, widths, strict=True)) * cycles)
 
     most = needed(1)
     return 1 + bisect.bisect_left(range(1, most + 1), True, key=lambda t: needed(t) <= t)

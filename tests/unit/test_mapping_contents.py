@@ -61,7 +61,7 @@ def test_deeper_streams_are_counted_as_deep(seed: int) -> None:
     shallow = [f if s.name in kept else f._replace(depth=2) for s, f in zip(net.streams, fifos, strict=True)]
     q = choose.problem(graph, PLACE, contents.held(graph, p, picks, shallow))
     ample, lut = np.full(len(KINDS), 1e9), np.array([1.0, 0, 0, 0, 0])
-    counted, least = (x.cost(1 << 40, ample, lut, picks)[3] for x in (q, p))
+    counted, least = (x.cost(ample, lut, picks)[3] for x in (q, p))
     real = layout.resources(layout.of(net).with_fifos(shallow)).bram18
     shallowest = sum(
         blocks.options(graph, n, PLACE)[k].resources.bram18 for n, k in zip(graph.nodes, picks[1:-1], strict=True)

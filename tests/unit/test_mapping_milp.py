@@ -158,7 +158,7 @@ def tight(seed: int) -> tuple[Graph, Board]:
     for t in times:
         picks = p.cheapest(t, ample, choose.even())
         assert picks is not None
-        needs.append(p.cost(t, ample, choose.even(), picks))
+        needs.append(p.cost(ample, choose.even(), picks))
     share = np.random.default_rng([seed, 9]).uniform(0.05, 0.6, len(KINDS))
     room = [int(b + s * max(0.0, a - b)) for a, b, s in zip(*needs, share, strict=True)]
     return graph, replace(base, name=f"tight-{seed}", available=Resources(*room))
@@ -178,7 +178,7 @@ def test_what_is_proved_infeasible_is_and_what_fits_does(seed: int) -> None:
         if state == 0:
             assert least_share(graph, place, interval) > 1 - 1e-6
         elif state == 1:
-            assert np.all(p.cost(interval, budget, weights, picks) <= np.array(place.available) + 1e-6)
+            assert np.all(p.cost(budget, weights, picks) <= np.array(place.available) + 1e-6)
             assert least_share(graph, place, interval) <= 1 + 1e-6
             decided = True
             break
