@@ -330,24 +330,35 @@ struct Fifo {
 };
 
 struct End {
-    Cursor at;
+    Cursor cursor;
     int fifo;
+    i64 at; // iteration of the next beat, NONE after the last
+    End(const Cursor &c, i64 f) : cursor(c), fifo(int(f)), at(c.more() ? c.at() : NONE) {}
+    void next() {
+        cursor.next();
+        at = cursor.more() ? cursor.at() : NONE;
+    }
 };
 
-// (iteration, value) of a number that only grows, first in, first out.
+// (iteration, value) of a number that only grows, first in, first out. Few at a time: those within a pipeline.
 class Steps {
   public:
-    Steps() : head_(0) {}
-    bool empty() const { return head_ == all_.size(); }
-    const std::pair<i64, i64> &front() const { return all_[head_]; }
-    void push_back(const std::pair<i64, i64> &step) { all_.push_back(step); }
-    void pop_front() {
-        if (++head_ == all_.size()) all_.clear(), head_ = 0;
+    Steps() : all_(8), head_(0), tail_(0) {}
+    bool empty() const { return head_ == tail_; }
+    const std::pair<i64, i64> &front() const { return all_[head_ & (all_.size() - 1)]; }
+    void push_back(const std::pair<i64, i64> &step) {
+        if (tail_ - head_ == all_.size()) {
+            std::vector<std::pair<i64, i64> > more(2 * all_.size());
+            for (size_t i = head_; i != tail_; ++i) more[i & (more.size() - 1)] = all_[i & (all_.size() - 1)];
+            all_.swap(more);
+        }
+        all_[tail_++ & (all_.size() - 1)] = step;
     }
+    void pop_front() { ++head_; }
 
   private:
-    std::vector<std::pair<i64, i64> > all_;
-    size_t head_;
+    std::vector<std::pair<i64, i64> > all_; // a ring of a power of two
+    size_t head_, tail_;
 };
 
 // One image through FIFOs of finite depth, pipelines flushing (flow/simulate.py states the model and simulates it a
@@ -357,10 +368,11 @@ struct Stage {
     std::vector<End> in, out;
     Steps entered, gone;
     bool queued;
+    i64 reads, writes; // iterations of the next ones
 
     static i64 next(const std::vector<End> &ends) {
         i64 at = NONE;
-        for (const End &e : ends) if (e.at.more()) at = std::min(at, e.at.at());
+        for (const End &e : ends) at = std::min(at, e.at);
         return at;
     }
 };
@@ -371,7 +383,10 @@ class Patient {
     std::vector<Fifo> fifos;
 
     i64 run() {
-        for (size_t s = 0; s < stages.size(); ++s) wake(int(s));
+        for (size_t s = 0; s < stages.size(); ++s) {
+            stages[s].reads = Stage::next(stages[s].in), stages[s].writes = Stage::next(stages[s].out);
+            wake(int(s));
+        }
         while (!ready_.empty()) {
             const int s = ready_.front();
             ready_.pop_front();
@@ -394,7 +409,7 @@ class Patient {
     i64 data(const Stage &s, i64 r) {
         i64 cycle = 0;
         for (const End &e : s.in) {
-            if (!e.at.more() || e.at.at() != r) continue;
+            if (e.at != r) continue;
             const i64 found = fifos[e.fifo].data();
             if (found == NONE) {
                 fifos[e.fifo].reader_waits = true;
@@ -407,7 +422,7 @@ class Patient {
     i64 space(const Stage &s, i64 w) {
         i64 cycle = 0;
         for (const End &e : s.out) {
-            if (!e.at.more() || e.at.at() != w) continue;
+            if (e.at != w) continue;
             const i64 found = fifos[e.fifo].space();
             if (found == NONE) {
                 fifos[e.fifo].writer_waits = true;
@@ -418,21 +433,27 @@ class Patient {
         return cycle;
     }
     void take(Stage &s, i64 r, i64 cycle) {
+        s.reads = NONE;
         for (End &e : s.in) {
-            if (!e.at.more() || e.at.at() != r) continue;
-            Fifo &f = fifos[e.fifo];
-            f.pop(cycle);
-            e.at.next();
-            if (f.writer_waits) f.writer_waits = false, wake(f.writer);
+            if (e.at == r) {
+                Fifo &f = fifos[e.fifo];
+                f.pop(cycle);
+                e.next();
+                if (f.writer_waits) f.writer_waits = false, wake(f.writer);
+            }
+            s.reads = std::min(s.reads, e.at);
         }
     }
     void give(Stage &s, i64 w, i64 cycle) {
+        s.writes = NONE;
         for (End &e : s.out) {
-            if (!e.at.more() || e.at.at() != w) continue;
-            Fifo &f = fifos[e.fifo];
-            f.push(cycle);
-            e.at.next();
-            if (f.reader_waits) f.reader_waits = false, wake(f.reader);
+            if (e.at == w) {
+                Fifo &f = fifos[e.fifo];
+                f.push(cycle);
+                e.next();
+                if (f.reader_waits) f.reader_waits = false, wake(f.reader);
+            }
+            s.writes = std::min(s.writes, e.at);
         }
     }
     // A write leaves once all reads up to its iteration are done; a read enters once what is depth - 1 ahead has left.
@@ -470,10 +491,10 @@ class Patient {
         return true;
     }
     void plain(Stage &s) { // one FIFO in, one out: the same without loops over them
-        Cursor &in = s.in[0].at, &out = s.out[0].at;
-        Fifo &from = fifos[s.in[0].fifo], &to = fifos[s.out[0].fifo];
+        End &in = s.in[0], &out = s.out[0];
+        Fifo &from = fifos[in.fifo], &to = fifos[out.fifo];
         for (;;) {
-            const i64 r = in.more() ? in.at() : NONE, w = out.more() ? out.at() : NONE;
+            const i64 r = in.at, w = out.at;
             if (w < r) {
                 const i64 free_at = to.space();
                 if (free_at != NONE) {
@@ -499,7 +520,7 @@ class Patient {
     void advance(Stage &s) {
         if (s.depth > 1 && s.in.size() == 1 && s.out.size() == 1) return plain(s);
         for (;;) {
-            const i64 r = Stage::next(s.in), w = Stage::next(s.out);
+            const i64 r = s.reads, w = s.writes;
             if (r == NONE && w == NONE) return;
             if (s.depth == 1 ? both(s, std::min(r, w)) : w < r && write(s, w)) continue;
             if (s.depth == 1 || r == NONE || w <= r - s.depth + 1 || !read(s, r)) return;
@@ -550,12 +571,12 @@ int64_t flow_timing_finite(int64_t processes, const int64_t *shape, const int64_
     Patient all;
     for (i64 f = 0; f < streams; ++f) all.fifos.push_back(Fifo(depths[f]));
     for (const Process &p : processes_of(processes, shape, ports, rows)) {
-        Stage s = {p.iterations, p.depth, 0, std::numeric_limits<i64>::min() / 4, 0, {}, {}, {}, {}, false};
+        Stage s = {p.iterations, p.depth, 0, std::numeric_limits<i64>::min() / 4, 0, {}, {}, {}, {}, false, NONE, NONE};
         const int index = int(all.stages.size());
         for (const Port &port : p.in)
-            if (port.stream >= 0) s.in.push_back({port.cursor(), int(port.stream)}), all.fifos[port.stream].reader = index;
+            if (port.stream >= 0) s.in.push_back(End(port.cursor(), port.stream)), all.fifos[port.stream].reader = index;
         for (const Port &port : p.out)
-            if (port.stream >= 0) s.out.push_back({port.cursor(), int(port.stream)}), all.fifos[port.stream].writer = index;
+            if (port.stream >= 0) s.out.push_back(End(port.cursor(), port.stream)), all.fifos[port.stream].writer = index;
         all.stages.push_back(s);
     }
     return all.run();
