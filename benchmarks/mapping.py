@@ -131,7 +131,8 @@ STEPS = ("genotype, network", "graph", "options, bound", "choice, schedules", "r
 
 
 def rate() -> Iterator[tuple[str, list[Row]]]:
-    """New networks, options of unseen layers included; the same again; and their neighbours by one mutation each.
+    """New networks, options of unseen layers included; the same again; their neighbours by one mutation each; and new
+    ones late in a search, when most layers have been met.
 
     As ``flow.tasks.estimate_candidate`` evaluates them, workers' setting of the garbage collector included.
     """
@@ -140,7 +141,9 @@ def rate() -> Iterator[tuple[str, list[Row]]]:
     rng = np.random.default_rng(0)
     first, more = ([timed(lambda: place.sample(rng)) for _ in range(n)] for n in (100, 200))
     beside = [timed(lambda g=g: place.mutate(g, rng)) for g, _ in more]
+    later, late = ([timed(lambda: place.sample(rng)) for _ in range(n)] for n in (1000, 200))
     sets = {"first 100": first, "after them 200": more, "the same 200": more, "mutated 200": beside}
+    sets |= {"then new 1,000": later, "after them 200 more": late}
     rows = [rated(label, place, board, drawn) for label, drawn in sets.items()]
     yield "joint evaluations a second of processor time on one core: network, its best accelerator, full estimate", rows
 
