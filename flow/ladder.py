@@ -13,6 +13,7 @@ further. Decisions are journalled before they are carried out, so that a resumed
 from __future__ import annotations
 
 import math
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from flow import expect, plan, tasks
 from flow.search import pareto
 from flow.space.network import NetSpec
+from flow.space.summary import training_work
 from flow.study import Study
 from flow.workers import Done, Failed, Task, Workers
 
@@ -44,7 +46,8 @@ def climb(study: Study, pool: Workers, start: int) -> None:
     size = study.config.generation
     if "few" in uses:
         rung(study, pool, start, "few", math.ceil(FEW * size))
-    rung(study, pool, start, "short", math.ceil((HALVED if "few" in uses and study.state.short else SHORT) * size))
+    least = math.ceil((HALVED if "few" in uses and study.state.short else SHORT) * size)
+    rung(study, pool, start, "short", least, size // 2)
 
 
 def score(study: Study, pool: Workers) -> None:
@@ -65,8 +68,7 @@ def supernet(study: Study, pool: Workers) -> Path | None:
         return None if "reason" in known[0] else path
     rng = np.random.default_rng(study.config.seed)
     sampled = [study.space.network(study.space.sample(rng), study.shape, study.classes) for _ in range(SAMPLED)]
-    able = plan.most_work(study, study.config.time_s / 2)
-    specs = sorted({s.digest: s.json() for s in sampled if s.macs <= able}.values())
+    specs = sorted({s.digest: s.json() for s in sampled if able(study, s)}.values())
     work = Task("supernet", tasks.train_supernet, (specs, study.settings, STEPS, str(path)), SUPERNET_S)
     (outcome,) = pool.run([work])
     record: dict[str, Any] = {"kind": "supernet", "networks": len(specs), **told(outcome)}
@@ -97,15 +99,17 @@ def read_off(study: Study, pool: Workers) -> None:
         study.learn_shared(record)
 
 
-def rung(study: Study, pool: Workers, start: int, name: str, count: int) -> None:
-    """Choose and train at most ``count`` networks on rung ``name``."""
+def rung(study: Study, pool: Workers, start: int, name: str, count: int, most: int = 0) -> None:
+    """Choose and train ``count`` networks on rung ``name``, up to ``most`` while the generation's share of the time
+    lasts; fewer where fewer promise anything."""
     for record in study.archive.of("promotion"):
         if record["start"] == start and record.get("rung", "short") == name:
             break
     else:
         # Estimates are cheap and go on; training stops when its share of the time is used up.
         late = study.elapsed() > SHARE * study.config.time_s and len(study.state.short) >= LEAST
-        chosen = [] if late else promising(study, name, count)
+        chosen = [] if late else promising(study, name, max(count, most))
+        chosen = chosen[: max(count, within(study, start, chosen, name))]
         record = {"kind": "promotion", "start": start, "rung": name, "networks": [s.digest for s in chosen]}
         record["parents"] = relatives(study, chosen) if name == "few" and "inherit" in study.config.accelerate else {}
         study.archive.append(record)
@@ -114,25 +118,44 @@ def rung(study: Study, pool: Workers, start: int, name: str, count: int) -> None
     study.train(pool, fresh, name, parents={d: study.checkpoint(p, "short") for d, p in record["parents"].items()})
 
 
+def within(study: Study, start: int, chosen: list[NetSpec], name: str) -> int:
+    """How many of ``chosen`` can be trained before the quick rungs' share of the time, spread evenly over all
+    candidates, is used up to the generation that begins at ``start``."""
+    so_far = min(1.0, (start + study.config.generation) / study.config.trials)
+    seconds = (SHARE * study.config.time_s * so_far - study.elapsed()) * study.config.workers
+    costs = np.cumsum([plan.price(study, s, name) for s in chosen])
+    return int(np.sum(costs <= seconds))
+
+
+def able(study: Study, spec: NetSpec) -> bool:
+    """Whether one worker is likely to train it long enough in what will be left of the time."""
+    return plan.ENOUGH * plan.price(study, spec) <= spare(study)
+
+
+def spare(study: Study) -> float:
+    """About the seconds that each worker will have for full trainings."""
+    return study.config.time_s / 2
+
+
 def promising(study: Study, name: str, count: int) -> list[NetSpec]:
-    """At most ``count`` networks for rung ``name``, the most promising first."""
+    """At most ``count`` networks for rung ``name``: the most hopeful and those that add most, in turn."""
     behind = study.state.short if name == "short" else {**study.state.few, **study.state.short}
     feasible = [c for _, c in sorted(study.state.candidates.items()) if c.feasible]
     mean, deviation = study.accuracies([c.spec for c in feasible])
     points = study.points(feasible, mean)
     hopeful = study.points(feasible, np.minimum(mean + deviation, 1.0))
     known = np.array([c.spec.digest in study.state.short for c in feasible], bool)
-    work = np.array([c.spec.macs for c in feasible], float)
+    work = np.array([training_work(c.spec) for c in feasible], float)
     fresh = {i for i, c in enumerate(feasible) if c.spec.digest not in behind}
-    chosen = accurate(
-        study, {feasible[i].spec.digest: float(mean[i] + deviation[i]) for i in sorted(fresh)}, (count + 1) // 2
-    )
-    taken = {s.digest for s in chosen}
+    hopes = {feasible[i].spec.digest: min(float(mean[i] + deviation[i]), 1.0) for i in sorted(fresh)}
+    accurate_ones = accurate(study, hopes, (count + 1) // 2)
+    chosen: list[NetSpec] = []
+    taken = {s.digest for s in accurate_ones}
     fresh = {i for i in fresh if feasible[i].spec.digest not in taken}
     known |= np.array([c.spec.digest in taken for c in feasible], bool)
     order: list[int] = []
     most: dict[int, float] = {}  # gains only shrink as more networks are known: earlier ones are bounds of later ones
-    while fresh and len(chosen) < count:
+    while fresh and len(accurate_ones) + len(chosen) < count:
         order = [i for i in order if i in fresh]
         if not order:  # whatever another one dominates, its work counted too, is worth no more than that one
             every = np.array(sorted(fresh))
@@ -153,18 +176,20 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
         same = {i for i in fresh if feasible[i].spec.digest == feasible[best].spec.digest}
         fresh -= same
         known[list(same)] = True
-    return chosen
+    return [s for pair in zip_longest(accurate_ones, chosen) for s in pair if s is not None]
 
 
 def accurate(study: Study, hopes: dict[str, float], count: int) -> list[NetSpec]:
-    """At most ``count`` networks that may be as accurate as the best shortly trained one, the most hopeful first.
+    """At most ``count`` networks that may become as accurate, in the time for one, as the best shortly trained one, the
+    most hopeful first.
 
     ``hopes``: optimistic accuracies of the networks that may be trained.
     """
-    able = plan.most_work(study, study.config.time_s / 2)  # about what is left for full trainings
-    least = max(study.state.short.values(), default=0.0) - NEAR
-    specs = study.state.specs
-    order = sorted((-hope, d) for d, hope in hopes.items() if hope > least and specs[d].macs <= able)
+    specs, seconds = study.state.specs, spare(study)
+    known = [plan.reachable(study, specs[d], a, seconds) for d, a in study.state.short.items()]
+    least = max(known, default=0.0) - NEAR
+    hopes = {d: plan.reachable(study, specs[d], hope, seconds) for d, hope in hopes.items() if able(study, specs[d])}
+    order = sorted((-hope, d) for d, hope in hopes.items() if hope > least)
     return [specs[d] for _, d in order[:count]]
 
 

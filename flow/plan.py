@@ -21,6 +21,7 @@ import numpy as np
 
 from flow.search import pareto
 from flow.space.network import NetSpec
+from flow.space.summary import training_work
 from flow.study import Candidate, RunError, Study, turn
 from flow.workers import Workers
 
@@ -29,6 +30,7 @@ ACCURATE = 2  # of them chosen by accuracy alone: quick trainings cannot tell th
 FIRST = 4  # of them trained to their end, before curves may give others up
 ENOUGH, LONGEST = 0.6, 2.0  # of the recipe's epochs: the least a finalist gets, the most for the most accurate one
 STEPS = tuple(s / 20 for s in range(40, 1, -1))  # shares of the epochs that are tried, the longest first
+DECAY = 0.15  # errors fall with the epochs to this power: own trainings of a third of the epochs and of all
 MARGIN = 0.95  # of the time for training that is planned with: paces are measured on short runs
 PROOF, PROOF_S = 0.1, 45.0  # kept for compiling and proving: a share of the time limit, and seconds at least
 ONCE = 0.1  # of the time limit for trainings of one epoch
@@ -41,21 +43,26 @@ def load(study: Study) -> float:
     return float(np.median(study.state.loads[-RECENT:])) if study.state.loads else 1.0
 
 
+def pace(study: Study, spec: NetSpec) -> float:
+    """Seconds of one core that training takes for an image: measured, or as the measured ones make likely."""
+    known = study.state.pace
+    if spec.digest in known:
+        return known[spec.digest]
+    slower = [p / training_work(study.state.specs[d]) for d, p in known.items()]
+    return training_work(spec) * (float(np.median(slower)) if slower else 1.0)
+
+
 def price(study: Study, spec: NetSpec, recipe: str = "full") -> float:
-    """Seconds of one worker for a whole recipe, of a network whose pace is measured."""
+    """Seconds of one worker for a whole recipe."""
     from flow.train import trainer
 
-    return study.state.pace[spec.digest] * load(study) * trainer.recipe(recipe, study.images).passes(study.images)
+    return pace(study, spec) * load(study) * trainer.recipe(recipe, study.images).passes(study.images)
 
 
-def most_work(study: Study, seconds: float) -> float:
-    """Products of the largest network that one worker trains fully in ``seconds``, at the median pace so far."""
-    from flow.train import trainer
-
-    if not study.state.pace:
-        return math.inf
-    each = float(np.median([p / study.state.specs[d].macs for d, p in study.state.pace.items()]))
-    return seconds / (each * load(study) * trainer.recipe("full", study.images).passes(study.images))
+def reachable(study: Study, spec: NetSpec, accuracy: float, seconds: float) -> float:
+    """``accuracy`` of a quick training as the epochs change it that one worker has ``seconds`` for: it compares
+    networks by what the time allows, and is no forecast."""
+    return 1.0 - (1.0 - accuracy) * math.pow(min(LONGEST, seconds / price(study, spec)), -DECAY)
 
 
 def room(study: Study) -> float:
@@ -75,8 +82,8 @@ def runners(study: Study) -> list[Candidate]:
 
 
 def affordable(study: Study, good: list[Candidate], seconds: float) -> list[Candidate]:
-    """Those that one worker trains fully in ``seconds``; where there are none, the cheapest."""
-    cost = {c.spec.digest: price(study, c.spec) for c in good}
+    """Those that one worker trains long enough in ``seconds``; where there are none, the cheapest."""
+    cost = {c.spec.digest: ENOUGH * price(study, c.spec) for c in good}
     found = [c for c in good if cost[c.spec.digest] <= seconds]
     return found or [min(good, key=lambda c: (cost[c.spec.digest], c.number))]
 
@@ -101,9 +108,9 @@ def narrow(study: Study, pool: Workers) -> None:
 
 def hopeful(study: Study, seconds: float) -> list[NetSpec]:
     """The most accurate and those that add most to the front, in turn, as long as ``seconds`` last."""
-    good = affordable(study, runners(study), room(study))
-    order = ranked(study, good)
-    accurate = sorted(order, key=lambda s: (-reached(study, s), s.digest))
+    left = room(study)
+    order = ranked(study, affordable(study, runners(study), left), left)
+    accurate = sorted(order, key=lambda s: (-reachable(study, s, reached(study, s), left), s.digest))
     chosen: list[NetSpec] = []
     for spec in chain.from_iterable(zip(accurate, order, strict=True)):
         cost = price(study, spec, "epoch")
@@ -136,13 +143,13 @@ def finalists(study: Study) -> Finals:
     for record in study.archive.of("finalists"):
         return Finals([study.state.specs[d] for d in record["networks"]], record["shares"], record.get("seeds", 1))
     left, workers = room(study), study.config.workers
-    order = ranked(study, affordable(study, runners(study), left))
+    order = ranked(study, affordable(study, runners(study), left), left)
     for seeds in range(study.config.seeds, 0, -1):  # several only where none is trained shorter for it
         shares = shared({s.digest: seeds * price(study, s) for s in order}, left, workers, curves(study))
         if min(shares.values()) >= 1:
             break
     # The longest first, by work and not by measured pace: trial numbers follow this order.
-    specs = sorted((s for s in order if s.digest in shares), key=lambda s: (-s.macs, s.digest))
+    specs = sorted((s for s in order if s.digest in shares), key=lambda s: (-training_work(s), s.digest))
     record = {"kind": "finalists", "networks": [s.digest for s in specs], "shares": shares, "seeds": seeds}
     study.archive.append(record)
     return Finals(specs, shares, seeds)
@@ -157,14 +164,14 @@ def reached(study: Study, spec: NetSpec) -> float:
     return study.state.epoch.get(spec.digest, study.state.short[spec.digest])
 
 
-def ranked(study: Study, good: list[Candidate]) -> list[NetSpec]:
-    """Trained networks: the two most accurate, then by what each adds to the hypervolume of those before, by the square
-    root of its work."""
+def ranked(study: Study, good: list[Candidate], seconds: float) -> list[NetSpec]:
+    """Trained networks: the two that become the most accurate in ``seconds`` of one worker, then by what each adds to
+    the hypervolume of those before, by the square root of what its training costs."""
     best: dict[str, list[Candidate]] = {}
     for c in good:
         best.setdefault(c.spec.digest, []).append(c)
     accuracy = {d: reached(study, cs[0].spec) for d, cs in best.items()}
-    order = sorted(sorted(best), key=lambda d: -accuracy[d])[:ACCURATE]
+    order = sorted(sorted(best), key=lambda d: -reachable(study, best[d][0].spec, accuracy[d], seconds))[:ACCURATE]
     while len(order) < len(best):
         have = study.points(
             [c for d in order for c in best[d]], np.array([accuracy[d] for d in order for _ in best[d]])
@@ -174,7 +181,7 @@ def ranked(study: Study, good: list[Candidate]) -> list[NetSpec]:
         def gain(d: str, have: np.ndarray = have, base: float = base) -> float:
             extra = study.points(best[d], np.full(len(best[d]), accuracy[d]))
             more = pareto.hypervolume(np.vstack([have, extra]), study.reference()) - base
-            return more / math.sqrt(best[d][0].spec.macs)
+            return more / math.sqrt(pace(study, best[d][0].spec))
 
         rest = [d for d in sorted(best) if d not in order]
         order.append(max(rest, key=lambda d: (gain(d), accuracy[d])))

@@ -26,6 +26,7 @@ from flow.search import modes
 from flow.search.curves import Ended
 from flow.search.encoded import TextSpace
 from flow.space.network import NetSpec, from_json
+from flow.space.summary import training_work
 from flow.toolchain import vendor
 from flow.workers import Done, Failed, Task, Workers
 
@@ -205,7 +206,7 @@ class Study:
         ended = [self.state.curves[s.digest] for s in after if s.digest in self.state.curves]
         curves = [(e.curve, e.final) for e in ended]
         work = []
-        longest = {s.digest: s.macs * (shares or {}).get(s.digest, 1.0) for s in specs}
+        longest = {s.digest: training_work(s) * (shares or {}).get(s.digest, 1.0) for s in specs}
         for s in sorted(specs, key=lambda s: (-longest[s.digest], s.digest)):  # first: no worker is left alone with it
             how = {"recipe": recipe, "share": (shares or {}).get(s.digest, 1.0), "seeds": seeds}
             if parents and s.digest in parents:
