@@ -86,7 +86,7 @@ def search(a: argparse.Namespace) -> Answer:
 def train(a: argparse.Namespace) -> Answer:
     from flow import config, train_one
 
-    overrides = {k: v for k, v in (("batch", a.batch), ("lr", a.lr)) if v is not None}
+    overrides = {k: v for k in ("batch", "lr", "lr_muon") if (v := getattr(a, k)) is not None}
     if a.epochs:
         overrides |= config.epochs(a.epochs)
     order = train_one.Order(

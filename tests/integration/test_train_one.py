@@ -39,6 +39,18 @@ def test_the_best_seed_is_written_and_is_what_was_scored(tmp_path: Path, capsys:
         assert np.mean(outputs.argmax(1) == y) == pytest.approx(record[said])
 
 
+def test_without_a_rate_for_muon_adamw_trains_convolutions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.json").write_text(json.dumps(GENOTYPE))
+    losses = []
+    for rate in ("0.03", "0"):
+        order = ["train", str(tmp_path / "net.json"), "--out", str(tmp_path / rate), "--epochs", "1+1"]
+        assert main([*order, "--lr-muon", rate, "--device", "cpu", "--json"]) == 0
+        record = json.loads(capsys.readouterr().out)
+        assert record["recipe"]["lr_muon"] == float(rate)
+        losses.append(record["history"][0]["loss"])
+    assert losses[0] != losses[1]
+
+
 def test_bad_orders_are_one_line_and_write_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "net.json").write_text("{]")
     (tmp_path / "other.json").write_text('{"network": {}}')
