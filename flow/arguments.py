@@ -186,7 +186,12 @@ def _train_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--epochs", metavar="FLOAT+QAT", help="for example 26+10; the recipe's without")
     p.add_argument("--batch", type=positive)
     p.add_argument("--lr", type=above_zero, help="AdamW's peak learning rate in the float epochs")
-    p.add_argument("--lr-muon", type=not_negative, metavar="LR", help="Muon's, for convolutions; 0: AdamW's")
+    p.add_argument(
+        "--lr-muon",
+        type=not_negative,
+        metavar="LR",
+        help="Muon's, for convolutions (0.03 where images are shifted, else 0: AdamW's)",
+    )
     p.add_argument("--seed", type=int, default=0, help="the first one")
     p.add_argument("--seeds", type=positive, default=1, help="how many trainings; the best on validation is kept")
     p.add_argument("--test", action="store_true", help="score the kept network on the test split, once, at the end")

@@ -25,7 +25,7 @@ from flow.train.model import Net
 SHIFT_FRACTION = 8  # random shifts of up to an eighth of the image
 CALIBRATION_IMAGES = 256
 SHORT_IMAGES = 12000  # that a short training reads in float
-MOMENTUM, NEWTON_SCHULZ = 0.9, 3  # of Muon: three iterations train as well as its usual five, and cost less
+LR_MUON, MOMENTUM, NEWTON_SCHULZ = 0.03, 0.9, 3  # three iterations train as well as the usual five, and cost less
 LOOKS = 16  # training steps between two looks at the loss
 SMALL_SET = 10000  # fewer images than this are trained on in small batches: the steps are what is short
 
@@ -34,7 +34,8 @@ SMALL_SET = 10000  # fewer images than this are trained on in small batches: the
 class Recipe:
     """How a network is trained. ``subset``: images used, 0 for all; ``lr``: peak of AdamW's one-cycle schedule;
     ``lr_muon``: of that of Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024), which
-    trains the weights of convolutions that mix channels; 0 leaves them to AdamW; ``lr_qat``: start of the cosine
+    trains the weights of convolutions that mix channels; 0 leaves them to AdamW, and so does None where images are not
+    shifted at random: Muon fits what it sees sooner, which pays where that is hard; ``lr_qat``: start of the cosine
     schedule of the quantisation-aware epochs; ``bfloat16``: convolutions of the training steps in bfloat16 (scores are
     always taken in exact float32); ``qat_share``: of the images that each quantisation-aware epoch reads, drawn anew
     each time."""
@@ -44,7 +45,7 @@ class Recipe:
     subset: int = 0
     batch: int = 64
     lr: float = 0.01
-    lr_muon: float = 0.03
+    lr_muon: float | None = None
     lr_qat: float = 1e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
@@ -316,7 +317,9 @@ class _Run:
             # Decay pulls folded weights off their calibrated scales: they have no normalisation left to undo it.
             optimizer = torch.optim.AdamW(self.net.parameters(), how.lr_qat, weight_decay=0.0)
             return Descent([optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)])
-        mixing = [p for p in weights if p.ndim == 4 and p.shape[1] > 1] if how.lr_muon else []
+        usual = LR_MUON if "shift" in self.data.augment else 0.0
+        lr_muon = usual if how.lr_muon is None else how.lr_muon
+        mixing = [p for p in weights if p.ndim == 4 and p.shape[1] > 1] if lr_muon else []
         ours = {id(p) for p in mixing}
         decayed = [p for p in weights if id(p) not in ours]
         plain = [p for n, p in self.net.named_parameters() if not n.startswith("weights.")]
@@ -324,8 +327,8 @@ class _Run:
         chosen: list[tuple[torch.optim.Optimizer, float]] = [(torch.optim.AdamW(groups, how.lr), how.lr)]
         matrices = [(p, torch.nn.Parameter(p.detach().view(len(p), -1))) for p in mixing]
         if matrices:
-            muon = torch.optim.Muon([m for _, m in matrices], how.lr_muon, momentum=MOMENTUM, ns_steps=NEWTON_SCHULZ)
-            chosen.append((muon, how.lr_muon))
+            muon = torch.optim.Muon([m for _, m in matrices], lr_muon, momentum=MOMENTUM, ns_steps=NEWTON_SCHULZ)
+            chosen.append((muon, lr_muon))
         cycle = torch.optim.lr_scheduler.OneCycleLR
         schedules = [cycle(o, lr, total_steps=steps + 1, cycle_momentum=o is chosen[0][0]) for o, lr in chosen]
         return Descent([o for o, _ in chosen], schedules, matrices)
