@@ -10,9 +10,10 @@ Both arms are the search as ``flow search`` runs it, with its defaults (240 cand
 a generation, at most 10 designs handed over) and its own steps: strategy, mapping, estimate, choice of what is
 synthesised, correction, mapping anew (flow/explore.py), then the finalists' networks at every size of accelerator
 (flow/conclude.py). They have the same seeds and vendors; only one of them takes reports as evidence about other
-candidates. The vendor multiplies a design's estimate, block kind by block kind, with factors that the search never
-sees, and adds noise. What an arm hands over, its believed front, is scored by the truth: designs that truly exceed the
-limit count for nothing, as when each is synthesised once and what does not fit is dropped.
+candidates, and has its front reported on before it is handed over, smaller designs in the place of those too large. The
+vendor multiplies a design's estimate, block kind by block kind, with factors that the search never sees, and adds
+noise. What an arm hands over, its believed front, is scored by the truth: designs that truly exceed the limit count for
+nothing, as when each is synthesised once and what does not fit is dropped.
 
 ``--seeds N`` (10), ``--first N`` (0: the first seed), ``--trials N`` (240), ``--oracle 1``: a third arm that knows the
 vendor's factors, but not its noise, from the start: the most that reports could win.
@@ -41,6 +42,7 @@ from flow.space.network import NetSpec, random_graph
 
 Rows = list[dict[str, Any]]
 Json = dict[str, Any]
+Key = tuple[str, float, str]
 BOARD, SHAPE, CLASSES, CLOCK = "pynq-z2", (3, 32, 32), 10, 100.0
 CONFIG = Config(board=BOARD)
 REFERENCE = (-0.85, 2.0, 1.0)  # the quality target, 100 ms, the whole board
@@ -131,7 +133,9 @@ class Run:
 
     def __init__(self, seed: int, trials: int, arm: str) -> None:
         self.vendor, self.trials, self.learns = Vendor(seed), trials, arm == "with feedback"
-        self.board, self.candidates = boards.load(BOARD), []
+        self.board = boards.load(BOARD)
+        self.candidates: list[Candidate] = []
+        self.front: list[Json] = []  # what it hands over in the end
         self.space = space.load("default", space.Options(clocks_mhz=(CLOCK,), max_clock_mhz=CLOCK))
         self.strategy = search.load("nsga2", TextSpace(self.space), seed, 3, batch=CONFIG.generation)
         self.observed = self.vendor.secrets(feedback.family(self.board)) if arm == "oracle" else []
@@ -153,7 +157,8 @@ class Run:
                 self.remap()
             again = [c for c, old in zip(self.candidates, before, strict=False) if c.result != old]
             self.strategy.tell([self.trial(c) for c in (*again, *fresh)])
-        return self.true_front(self.handed_over())
+        self.front = self.handed_over()
+        return self.true_front(self.front)
 
     def candidate(self, number: int, genotype: Any) -> Candidate:
         spec, budget = self.space.network(genotype, SHAPE, CLASSES), self.space.hardware(genotype).budget
@@ -166,17 +171,22 @@ class Run:
         if not good:
             return
         c = good[feedback.telling([c.result for c in good], points(good), self.settings, self.board)]
-        said = self.vendor.report(c.result["raw"], c.result["shares"])
-        if self.learns:
-            record = {"reported": said, "estimated": c.result["objectives"]}
-            record |= {k: c.result[k] for k in ("raw", "shares")}
-            self.observed = [*self.observed, *feedback.observations(record, feedback.family(self.board))]
+        said = self.reported(c.result)
         over = said["objectives"]["utilisation"] - CONFIG.max_utilisation
         objectives = {**c.result["objectives"], **said["objectives"]}
         c.result = {**c.result, "objectives": objectives, "tool": said["tool"]}
         if over > 0:
             missed = [{"resource": "lut", "used": objectives["utilisation"], "available": CONFIG.max_utilisation}]
             c.result |= {"feasible": False, "violation": over, "violations": missed}
+
+    def reported(self, design: Json) -> Json:
+        """The vendor's report on a design, learned from by an arm that learns."""
+        said = self.vendor.report(design["raw"], design["shares"])
+        if self.learns:
+            record = {"reported": said, "estimated": design["objectives"]}
+            record |= {k: design[k] for k in ("raw", "shares")}
+            self.observed = [*self.observed, *feedback.observations(record, feedback.family(self.board))]
+        return said
 
     def remap(self) -> None:
         """As explore.remap does."""
@@ -199,8 +209,45 @@ class Run:
         found = []
         for c in self.finalists():
             for p in _sizes(c.spec, tuple(budgets), keyed(self.observed)):
-                found.append({**p, "accuracy": c.accuracy})
-        return conclude.front(found, CONFIG.front_size, REFERENCE)
+                found.append({**p, "accuracy": c.accuracy, "spec": c.spec})
+        return self.settled(found) if self.learns else conclude.front(found, CONFIG.front_size, REFERENCE)
+
+    def settled(self, designs: list[Json]) -> list[Json]:
+        """As conclude.prove does: the front's designs are reported on, and what is too large is mapped anew, smaller,
+        until every design of the front has its report."""
+        known: dict[Key, Json] = {}  # reported measures
+        followed: set[Key] = set()  # those in whose place smaller designs came
+        while True:
+            for p in designs:
+                p["objectives"] = known.get(key(p)) or feedback.corrected(
+                    p["raw"], p["shares"], self.settings, self.board
+                )
+            designs = list({key(p): p for p in (*designs, *self.smaller(designs, known, followed))}.values())
+            fitting = [p for p in designs if p["objectives"]["utilisation"] <= CONFIG.max_utilisation]
+            chosen = conclude.front(fitting, CONFIG.front_size, REFERENCE) if fitting else []
+            fresh = [p for p in chosen if key(p) not in known]
+            if not fresh:
+                return chosen
+            for p in fresh:
+                known[key(p)] = p["objectives"] | self.reported(p)["objectives"]
+
+    def smaller(self, designs: list[Json], known: dict[Key, Json], followed: set[Key]) -> list[Json]:
+        """As conclude.smaller does."""
+        limit, found = CONFIG.max_utilisation, []
+        for p in designs:
+            used, share, own = p["objectives"]["utilisation"], p["budget"], {k: p[k] for k in ("accuracy", "spec")}
+            if used <= limit or p["objective"] != "throughput":
+                continue
+            if key(p) in known:
+                if p.get("smaller", 0) >= conclude.SMALLER or key(p) in followed:
+                    continue
+                followed.add(key(p))
+                believed = feedback.corrected(p["raw"], p["shares"], self.settings, self.board)["utilisation"]
+                share = conclude.LESS * min(believed / used, 1.0) * min(share, limit)
+                own["smaller"] = p.get("smaller", 0) + 1
+            again = tasks.sizes(random_graph(p["spec"]), CLOCK, [share], self.settings, 0)
+            found += [{**q, **own} for q in again]
+        return found
 
     def finalists(self) -> list[Candidate]:
         """One candidate a network: those that together keep most of the hypervolume."""
@@ -220,6 +267,11 @@ class Run:
         truth = [(p, self.vendor.report(p["raw"], p["shares"])["objectives"]) for p in designs]
         fits = [point(p["accuracy"], o) for p, o in truth if o["utilisation"] <= CONFIG.max_utilisation]
         return float(pareto.hypervolume(np.array(fits), REFERENCE)) if fits else 0.0
+
+
+def key(design: Json) -> Key:
+    """What makes a design: network, share of the board, objective of its mapping."""
+    return design["spec"].digest, design["budget"], design["objective"]
 
 
 def point(accuracy: float, objectives: Json) -> tuple[float, float, float]:

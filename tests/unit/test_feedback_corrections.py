@@ -207,16 +207,16 @@ def test_the_next_report_is_on_what_is_least_sure() -> None:
 
 @pytest.mark.slow
 def test_simulated_vendor() -> None:
-    """A small run of the benchmark: what is handed over fits but for noise where the search learned, and exceeds the
-    board by far where it did not."""
+    """A small run of the benchmark: what is handed over fits where the search learned, for each design has its report,
+    and exceeds the board by far where it did not."""
     benchmark("feedback")
     bench: Any = sys.modules["benchmarks.feedback"]
     most = {}
     for arm in ("without feedback", "with feedback"):
         run = bench.Run(100, 72, arm)
         assert run.go() > 0
-        said = [run.vendor.report(p["raw"], p["shares"])["objectives"]["utilisation"] for p in run.handed_over()]
+        said = [run.vendor.report(p["raw"], p["shares"])["objectives"]["utilisation"] for p in run.front]
         most[arm] = max(said) / bench.CONFIG.max_utilisation
-    assert most["with feedback"] < math.exp(3 * bench.NOISE) < most["without feedback"], most
+    assert most["with feedback"] <= 1.0 < math.exp(3 * bench.NOISE) < most["without feedback"], most
     row = bench.compared("a", np.array([2.0, 3.0, 4.0]), np.array([1.0, 1.5, 2.5]))
     assert row["better on"] == 3 and row["Wilcoxon p"] == "0.12" and row["p < 0.05"] == "NO"
