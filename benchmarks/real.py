@@ -7,7 +7,8 @@ cifar       CIFAR-10 on zcu102 in 60 minutes
 sequential  the same time for the network first, then its accelerator
 gpu         seconds an epoch of one network on the CPU and on a GPU, or that there is none
 
-Each search is ``flow search`` with the options of ``SEARCHES``; its folder is kept and can be resumed.
+Each search is ``flow search`` with the options of ``SEARCHES`` and more ``--trials`` in more time; its folder is kept
+and can be resumed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from flow.config import Config
 from flow.train import device, trainer
 
 Row = dict[str, Any]
+A_MINUTE = 24  # candidates
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pynq-z2-cifar10.json"
 SEARCHES = {
     "fashion": Config(data="fashion-mnist", time_s=20 * 60),
@@ -74,16 +76,18 @@ def tables(arguments: list[str]) -> Iterator[tuple[str, list[Row]]]:
     p.add_argument("--runs", type=Path, default=Path("runs"))
     p.add_argument("--minutes", type=float, help="another time limit")
     p.add_argument("--board", default="zcu102")
-    p.add_argument("--trials", type=int, default=240)
+    p.add_argument("--trials", type=int, help=f"default: {A_MINUTE} a minute, {Config.trials} at least")
     a = p.parse_args(arguments)
     if unknown := set(a.what) - {*SEARCHES, "gpu"}:
         p.error(f"{sorted(unknown)[0]!r}: give some of {', '.join(SEARCHES)}, gpu")
     for name in [n for n in a.what if n in SEARCHES]:
-        config = replace(SEARCHES[name], board=a.board, trials=a.trials, workers=default_workers())
+        config = replace(SEARCHES[name], board=a.board, workers=default_workers())
         if config.data == "cifar10":
             config = replace(config, data_dir=str(Path(a.data_dir).absolute()) if a.data_dir else "")
         if a.minutes:
             config = replace(config, time_s=60 * a.minutes)
+        trials = a.trials or max(Config.trials, int(A_MINUTE * config.time_s / 60))
+        config = replace(config, trials=trials)
         yield search(name, config, a.runs / f"bench-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     if "gpu" in a.what:
         yield "Training on a GPU", list(processors(a.data_dir))

@@ -101,7 +101,7 @@ def read_off(study: Study, pool: Workers) -> None:
 
 def rung(study: Study, pool: Workers, start: int, name: str, count: int, most: int = 0) -> None:
     """Choose and train ``count`` networks on rung ``name``, up to ``most`` while the generation's share of the time
-    lasts; fewer where fewer promise anything."""
+    lasts; fewer where fewer promise anything, or where that share is used up."""
     for record in study.archive.of("promotion"):
         if record["start"] == start and record.get("rung", "short") == name:
             break
@@ -109,7 +109,9 @@ def rung(study: Study, pool: Workers, start: int, name: str, count: int, most: i
         # Estimates are cheap and go on; training stops when its share of the time is used up.
         late = study.elapsed() > SHARE * study.config.time_s and len(study.state.short) >= LEAST
         chosen = [] if late else promising(study, name, max(count, most))
-        chosen = chosen[: max(count, within(study, start, chosen, name))]
+        # Once some networks are known, the time says how many more: many small generations get few each.
+        least = 1 if name == "short" and len(study.state.short) >= LEAST else count
+        chosen = chosen[: max(least, within(study, start, chosen, name))]
         record = {"kind": "promotion", "start": start, "rung": name, "networks": [s.digest for s in chosen]}
         record["parents"] = relatives(study, chosen) if name == "few" and "inherit" in study.config.accelerate else {}
         study.archive.append(record)
@@ -147,6 +149,8 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
     known = np.array([c.spec.digest in study.state.short for c in feasible], bool)
     work = np.array([training_work(c.spec) for c in feasible], float)
     fresh = {i for i, c in enumerate(feasible) if c.spec.digest not in behind}
+    # What there is no time to train fully is not worth a short training, unless there is nothing else.
+    fresh = {i for i in fresh if able(study, feasible[i].spec)} or fresh
     hopes = {feasible[i].spec.digest: min(float(mean[i] + deviation[i]), 1.0) for i in sorted(fresh)}
     accurate_ones = accurate(study, hopes, (count + 1) // 2)
     chosen: list[NetSpec] = []
