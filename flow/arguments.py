@@ -149,6 +149,7 @@ def _search_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--budget", type=above_zero, default=0.4, help="share of the board that mode hw-aware holds")
     p.add_argument("--trials", type=positive, default=240, help="joint candidates to propose and estimate")
     p.add_argument("--time", default="5m", help="limit, for example 20m")
+    p.add_argument("--min-accuracy", type=above_zero, help="of every front point, on the validation split: 0 to 1")
     p.add_argument("--max-latency-ms", type=above_zero)
     p.add_argument("--min-fps", type=above_zero)
     p.add_argument("--max-energy-mj", type=above_zero, help="of one image at full rate, programmable logic only")

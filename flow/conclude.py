@@ -44,6 +44,12 @@ def conclude(study: Study, pool: Workers) -> list[dict[str, Any]]:
     points = refined(study, pool, specs)
     if not points:
         raise RunError(study.nothing_fits())
+    best, least = max(p["accuracy"] for p in points), study.config.min_accuracy
+    if best < least:
+        raise RunError(
+            f"the most accurate network reaches {best:.4f} on the validation split, --min-accuracy asks for {least:g}: "
+            "give the search more --time, or ask for less"
+        )
     return prove(study, pool, points)
 
 
@@ -216,6 +222,7 @@ def within(study: Study, p: dict[str, Any]) -> bool:
     o, limits = p["objectives"], study.config
     return bool(
         o["utilisation"] <= limits.max_utilisation
+        and p["accuracy"] >= limits.min_accuracy
         and o["fps"] >= limits.min_fps
         and o["latency_ms"] <= (limits.max_latency_ms or math.inf)
         and o.get("energy_mj", 0.0) <= (limits.max_energy_mj or math.inf)

@@ -12,7 +12,8 @@ from flow.modes import MODES
 ACCELERATIONS = ("bounds", "proxies", "few", "halving", "curves", "inherit", "supernet")
 # All but those that ranked worse than they cost (docs/acceleration.md).
 USUAL = ("bounds", "proxies", "halving", "curves", "inherit")
-UNLIMITED = ("max_latency_ms", "min_fps", "max_energy_mj", "clock_mhz")  # 0 where the command line leaves them out
+# 0 where the command line leaves them out.
+UNLIMITED = ("min_accuracy", "max_latency_ms", "min_fps", "max_energy_mj", "clock_mhz")
 AS_GIVEN = ("data", "mode", "trials", "max_utilisation", "target", "confidence", "seed", "workers", "toolchain",
             "front_size", "device", "precision", "engine", "generation", "seeds")  # fmt: skip
 OBJECTIVES = ("accuracy", "latency_ms", "utilisation")
@@ -45,6 +46,7 @@ class Config:
     budget: float = 0.4  # share of the board that mode hw-aware holds
     trials: int = 240
     time_s: float = 300.0
+    min_accuracy: float = 0.0  # of the front, on the validation split
     max_latency_ms: float = 0.0
     min_fps: float = 0.0
     max_energy_mj: float = 0.0
@@ -79,6 +81,7 @@ class Config:
             "budget": (0.001, 1),
             "confidence": (0.5, 0.99),
             "clock_mhz": (0, 1000),
+            "min_accuracy": (0, 1),
             "seed": (0, 2**63),
         }
         for name, (low, high) in limits.items():
@@ -111,6 +114,8 @@ class Config:
             return
         if not self.network:
             raise ConfigError("mode hw-only needs --network MODEL.onnx, the network that is given")
+        if self.min_accuracy:
+            raise ConfigError("--min-accuracy is for modes that search networks; mode hw-only is given one")
         if self.platform:
             raise ConfigError("mode hw-only works on one board; flow compile --platform maps a network to several")
         for name in self.objectives:

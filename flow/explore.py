@@ -80,6 +80,7 @@ def verify(study: Study, pool: Workers, start: int) -> None:
     ready = [c for c in batch if c.feasible and c.spec.digest in study.state.pace]
     if study.tool is None or not ready or any("tool" in c.result for c in batch):
         return
+    ready = [c for c in ready if not study.lacking(study.state.short[c.spec.digest])] or ready
     values = study.points(ready, np.array([study.state.short[c.spec.digest] for c in ready]))
     assert isinstance(study.board, Board)  # a search over several has no tool
     c = ready[feedback.telling([c.result for c in ready], values, study.settings_at(start), study.board)]

@@ -151,6 +151,7 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
     fresh = {i for i, c in enumerate(feasible) if c.spec.digest not in behind}
     # What there is no time to train fully is not worth a short training, unless there is nothing else.
     fresh = {i for i in fresh if able(study, feasible[i].spec)} or fresh
+    fresh = {i for i in fresh if not study.lacking(float(mean[i] + deviation[i]))} or fresh
     hopes = {feasible[i].spec.digest: min(float(mean[i] + deviation[i]), 1.0) for i in sorted(fresh)}
     accurate_ones = accurate(study, hopes, (count + 1) // 2)
     chosen: list[NetSpec] = []

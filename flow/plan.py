@@ -80,7 +80,12 @@ def runners(study: Study) -> list[Candidate]:
         good = [c for c in good if c.number >= turn(study.config)] or good
     if not good:
         raise RunError(study.nothing_fits())
-    return [c for c in good if c.spec.digest in study.state.epoch] or good
+    good = [c for c in good if c.spec.digest in study.state.epoch] or good
+    epoch = study.state.epoch
+    return [
+        c for c in good
+        if not study.lacking(reached(study, c.spec), "epoch" if c.spec.digest in epoch else "short")
+    ] or good  # fmt: skip
 
 
 def affordable(study: Study, good: list[Candidate], seconds: float) -> list[Candidate]:

@@ -21,8 +21,8 @@ else:
     import tomli as tomllib
 
 SEARCH = (
-    "board", "space", "data", "strategy", "mode", "budget", "trials", "time", "max_latency_ms", "min_fps",
-    "max_energy_mj", "max_utilisation", "bits",
+    "board", "space", "data", "strategy", "mode", "budget", "trials", "time", "min_accuracy", "max_latency_ms",
+    "min_fps", "max_energy_mj", "max_utilisation", "bits",
 )  # fmt: skip
 
 

@@ -67,7 +67,8 @@ def test_there_and_back(tmp_path: Path) -> None:
     """Through TOML, as a resumed run reads it: every setting but the default, types kept."""
     full = Config(
         board="pynq-z2", platform="p.toml", space="my/space.py", data="cifar10", data_dir="d", strategy="random",
-        trials=7, time_s=12.5, max_latency_ms=3.5, min_fps=30.0, max_energy_mj=2.0, max_utilisation=0.5,
+        trials=7, time_s=12.5, min_accuracy=0.5, max_latency_ms=3.5, min_fps=30.0, max_energy_mj=2.0,
+        max_utilisation=0.5,
         weight_bits=(3,),
         activation_bits=(2, 8), clock_mhz=150.0, seed=2**40, workers=3, toolchain="none", front_size=4,
         target="impl", confidence=0.9,
@@ -75,7 +76,7 @@ def test_there_and_back(tmp_path: Path) -> None:
         option=("population=32",), system="nahas", budget=0.3,
     )  # fmt: skip
     own = {"network": "net.onnx", "objectives": ("latency_ms", "dsp"), "limits": ("dsp=0.5",)}
-    given = replace(full, mode="hw-only", platform="", **own)  # type: ignore[arg-type]
+    given = replace(full, mode="hw-only", platform="", min_accuracy=0.0, **own)  # type: ignore[arg-type]
     same = [f.name for f in fields(Config) if getattr(full, f.name) == f.default == getattr(given, f.name)]
     assert not same, f"not tested: {same}"
     for n, settings in enumerate((full, given)):
@@ -84,6 +85,11 @@ def test_there_and_back(tmp_path: Path) -> None:
             assert from_dict(archive.config) == settings
         with Archive.open(tmp_path / str(n)) as archive:
             assert from_dict(archive.config) == settings
+
+
+def test_an_accuracy_is_asked_for_only_where_networks_are_searched() -> None:
+    with pytest.raises(ConfigError, match="--min-accuracy is for modes that search networks"):
+        Config(mode="hw-only", network="net.onnx", min_accuracy=0.9)
 
 
 def test_an_unknown_key_is_refused_by_name() -> None:
