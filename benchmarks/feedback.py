@@ -247,7 +247,7 @@ class Run:
                     continue
                 followed.add(key(p))
                 believed = feedback.corrected(p["raw"], p["shares"], self.settings, self.board)["utilisation"]
-                share = conclude.LESS * min(believed / used, 1.0) * min(share, limit)
+                share = conclude.lesser(share, limit, used, believed)
                 own["smaller"] = p.get("smaller", 0) + 1
             again = tasks.sizes(random_graph(p["spec"]), CLOCK, [share], self.settings, 0)
             found += [{**q, **own} for q in again]

@@ -81,13 +81,11 @@ def tables(arguments: list[str]) -> Iterator[tuple[str, list[Row]]]:
     if unknown := set(a.what) - {*SEARCHES, "gpu"}:
         p.error(f"{sorted(unknown)[0]!r}: give some of {', '.join(SEARCHES)}, gpu")
     for name in [n for n in a.what if n in SEARCHES]:
-        config = replace(SEARCHES[name], board=a.board, workers=default_workers())
+        time_s = 60 * a.minutes if a.minutes else SEARCHES[name].time_s
+        trials = a.trials or max(Config.trials, int(A_MINUTE * time_s / 60))
+        config = replace(SEARCHES[name], board=a.board, workers=default_workers(), time_s=time_s, trials=trials)
         if config.data == "cifar10":
             config = replace(config, data_dir=str(Path(a.data_dir).absolute()) if a.data_dir else "")
-        if a.minutes:
-            config = replace(config, time_s=60 * a.minutes)
-        trials = a.trials or max(Config.trials, int(A_MINUTE * config.time_s / 60))
-        config = replace(config, trials=trials)
         yield search(name, config, a.runs / f"bench-{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     if "gpu" in a.what:
         yield "Training on a GPU", list(processors(a.data_dir))

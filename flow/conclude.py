@@ -196,7 +196,7 @@ def smaller(
         if key(p) in finished:
             if p.get("smaller", 0) >= SMALLER or list(key(p)) in [r["of"] for r in known]:
                 continue
-            share = LESS * min(believed(study, p)["utilisation"] / used, 1.0) * min(share, limit)
+            share = lesser(share, limit, used, believed(study, p)["utilisation"])
         work[str(key(p))] = p, share
     jobs = [
         Task(k, tasks.refine, (str(study.checkpoint(p["network"], "full")), p["clock_mhz"], [b], settings, 0), 600)
@@ -215,6 +215,12 @@ def smaller(
     if work:
         study.note(f"{len(work)} designs are too large by the reports: {len(found)} smaller ones of their networks")
     return found
+
+
+def lesser(share: float, limit: float, used: float, believed: float) -> float:
+    """The share of the board for a design in the place of one that was mapped for ``share``, believed to use
+    ``believed`` and reported to use ``used``."""
+    return LESS * min(believed / used, 1.0) * min(share, limit)
 
 
 def within(study: Study, p: dict[str, Any]) -> bool:

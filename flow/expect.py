@@ -57,6 +57,11 @@ def accuracies(known: Known, specs: Sequence[NetSpec]) -> tuple[Floats, Floats]:
     return np.clip(mean, 0.0, 1.0), deviation
 
 
+def longer(accuracy: float, times: float, power: float) -> float:
+    """``accuracy`` as ``times`` as much training changes it: errors fall with that ``power`` of it."""
+    return 1.0 - (1.0 - accuracy) * math.pow(times, -power)
+
+
 def _scored(known: Known, specs: Sequence[NetSpec]) -> bool:
     return bool(specs) and all(s.digest in known.scores for s in specs)
 

@@ -13,6 +13,7 @@ further. Decisions are journalled before they are carried out, so that a resumed
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def supernet(study: Study, pool: Workers) -> Path | None:
         return None if "reason" in known[0] else path
     rng = np.random.default_rng(study.config.seed)
     sampled = [study.space.network(study.space.sample(rng), study.shape, study.classes) for _ in range(SAMPLED)]
-    specs = sorted({s.digest: s.json() for s in sampled if able(study, s)}.values())
+    specs = sorted({s.digest: s.json() for s, fits in zip(sampled, able(study, sampled), strict=True) if fits}.values())
     work = Task("supernet", tasks.train_supernet, (specs, study.settings, STEPS, str(path)), SUPERNET_S)
     (outcome,) = pool.run([work])
     record: dict[str, Any] = {"kind": "supernet", "networks": len(specs), **told(outcome)}
@@ -125,13 +126,13 @@ def within(study: Study, start: int, chosen: list[NetSpec], name: str) -> int:
     candidates, is used up to the generation that begins at ``start``."""
     so_far = min(1.0, (start + study.config.generation) / study.config.trials)
     seconds = (SHARE * study.config.time_s * so_far - study.elapsed()) * study.config.workers
-    costs = np.cumsum([plan.price(study, s, name) for s in chosen])
+    costs = np.cumsum(plan.prices(study, chosen, name))
     return int(np.sum(costs <= seconds))
 
 
-def able(study: Study, spec: NetSpec) -> bool:
-    """Whether one worker is likely to train it long enough in what will be left of the time."""
-    return plan.ENOUGH * plan.price(study, spec) <= spare(study)
+def able(study: Study, specs: Sequence[NetSpec]) -> list[bool]:
+    """Which of them one worker is likely to train long enough in what will be left of the time."""
+    return [plan.ENOUGH * p <= spare(study) for p in plan.prices(study, specs)]
 
 
 def spare(study: Study) -> float:
@@ -150,9 +151,10 @@ def promising(study: Study, name: str, count: int) -> list[NetSpec]:
     work = np.array([training_work(c.spec) for c in feasible], float)
     fresh = {i for i, c in enumerate(feasible) if c.spec.digest not in behind}
     # What there is no time to train fully is not worth a short training, unless there is nothing else.
-    fresh = {i for i in fresh if able(study, feasible[i].spec)} or fresh
+    in_time = {i for i, fits in enumerate(able(study, [c.spec for c in feasible])) if fits}
+    fresh = fresh & in_time or fresh
     fresh = {i for i in fresh if not study.lacking(float(mean[i] + deviation[i]))} or fresh
-    hopes = {feasible[i].spec.digest: min(float(mean[i] + deviation[i]), 1.0) for i in sorted(fresh)}
+    hopes = {feasible[i].spec.digest: min(float(mean[i] + deviation[i]), 1.0) for i in sorted(fresh & in_time)}
     accurate_ones = accurate(study, hopes, (count + 1) // 2)
     chosen: list[NetSpec] = []
     taken = {s.digest for s in accurate_ones}
@@ -188,12 +190,12 @@ def accurate(study: Study, hopes: dict[str, float], count: int) -> list[NetSpec]
     """At most ``count`` networks that may become as accurate, in the time for one, as the best shortly trained one, the
     most hopeful first.
 
-    ``hopes``: optimistic accuracies of the networks that may be trained.
+    ``hopes``: optimistic accuracies of the networks that there is time to train.
     """
     specs, seconds = study.state.specs, spare(study)
     known = [plan.reachable(study, specs[d], a, seconds) for d, a in study.state.short.items()]
     least = max(known, default=0.0) - NEAR
-    hopes = {d: plan.reachable(study, specs[d], hope, seconds) for d, hope in hopes.items() if able(study, specs[d])}
+    hopes = {d: plan.reachable(study, specs[d], hope, seconds) for d, hope in hopes.items()}
     order = sorted((-hope, d) for d, hope in hopes.items() if hope > least)
     return [specs[d] for _, d in order[:count]]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flow import expect
 from flow.search import pareto
 from flow.space.network import NetSpec
 from flow.space.summary import training_work
@@ -31,7 +32,7 @@ FIRST = 4  # of them trained to their end, before curves may give others up
 ENOUGH, LONGEST = 0.6, 2.0  # of the recipe's epochs: the least a finalist gets, the most for the most accurate one
 STEPS = tuple(s / 20 for s in range(40, 1, -1))  # shares of the epochs that are tried, the longest first
 # Errors fall with the epochs to this power: 0.15 from a third of them to all (CIFAR-10, digits), 0.05 from 0.6 of them
-# to twice as many (Fashion-MNIST). The mean, less what more work makes of the same epochs (docs/acceleration.md).
+# to twice as many (Fashion-MNIST); their mean, less what more work makes of the same epochs (docs/acceleration.md).
 DECAY = 0.08
 MARGIN = 0.95  # of the time for training that is planned with: paces are measured on short runs
 PROOF, PROOF_S = 0.1, 45.0  # kept for compiling and proving: a share of the time limit, and seconds at least
@@ -45,26 +46,31 @@ def load(study: Study) -> float:
     return float(np.median(study.state.loads[-RECENT:])) if study.state.loads else 1.0
 
 
-def pace(study: Study, spec: NetSpec) -> float:
+def paces(study: Study, specs: Sequence[NetSpec]) -> list[float]:
     """Seconds of one core that training takes for an image: measured, or as the measured ones make likely."""
-    known = study.state.pace
-    if spec.digest in known:
-        return known[spec.digest]
-    slower = [p / training_work(study.state.specs[d]) for d, p in known.items()]
-    return training_work(spec) * (float(np.median(slower)) if slower else 1.0)
+    known, slower = study.state.pace, 1.0
+    if known and any(s.digest not in known for s in specs):
+        slower = float(np.median([p / training_work(study.state.specs[d]) for d, p in known.items()]))
+    return [known[s.digest] if s.digest in known else training_work(s) * slower for s in specs]
 
 
-def price(study: Study, spec: NetSpec, recipe: str = "full") -> float:
+def prices(study: Study, specs: Sequence[NetSpec], recipe: str = "full") -> list[float]:
     """Seconds of one worker for a whole recipe."""
     from flow.train import trainer
 
-    return pace(study, spec) * load(study) * trainer.recipe(recipe, study.images).passes(study.images)
+    images = load(study) * trainer.recipe(recipe, study.images).passes(study.images)
+    return [p * images for p in paces(study, specs)]
+
+
+def price(study: Study, spec: NetSpec, recipe: str = "full") -> float:
+    """The same of one network."""
+    return prices(study, [spec], recipe)[0]
 
 
 def reachable(study: Study, spec: NetSpec, accuracy: float, seconds: float) -> float:
     """``accuracy`` of a quick training as the epochs change it that one worker has ``seconds`` for: it compares
     networks by what the time allows, and is no forecast."""
-    return 1.0 - (1.0 - accuracy) * math.pow(min(LONGEST, seconds / price(study, spec)), -DECAY)
+    return expect.longer(accuracy, min(LONGEST, seconds / price(study, spec)), DECAY)
 
 
 def room(study: Study) -> float:
@@ -80,17 +86,14 @@ def runners(study: Study) -> list[Candidate]:
         good = [c for c in good if c.number >= turn(study.config)] or good
     if not good:
         raise RunError(study.nothing_fits())
-    good = [c for c in good if c.spec.digest in study.state.epoch] or good
-    epoch = study.state.epoch
-    return [
-        c for c in good
-        if not study.lacking(reached(study, c.spec), "epoch" if c.spec.digest in epoch else "short")
-    ] or good  # fmt: skip
+    further = [c for c in good if c.spec.digest in study.state.epoch]
+    good, recipe = (further, "epoch") if further else (good, "short")
+    return [c for c in good if not study.lacking(reached(study, c.spec), recipe)] or good
 
 
 def affordable(study: Study, good: list[Candidate], seconds: float) -> list[Candidate]:
     """Those that one worker trains long enough in ``seconds``; where there are none, the cheapest."""
-    cost = {c.spec.digest: ENOUGH * price(study, c.spec) for c in good}
+    cost = {c.spec.digest: ENOUGH * p for c, p in zip(good, prices(study, [c.spec for c in good]), strict=True)}
     found = [c for c in good if cost[c.spec.digest] <= seconds]
     return found or [min(good, key=lambda c: (cost[c.spec.digest], c.number))]
 
@@ -178,6 +181,7 @@ def ranked(study: Study, good: list[Candidate], seconds: float) -> list[NetSpec]
     for c in good:
         best.setdefault(c.spec.digest, []).append(c)
     accuracy = {d: reached(study, cs[0].spec) for d, cs in best.items()}
+    pace = dict(zip(best, paces(study, [cs[0].spec for cs in best.values()]), strict=True))
     order = sorted(sorted(best), key=lambda d: -reachable(study, best[d][0].spec, accuracy[d], seconds))[:ACCURATE]
     while len(order) < len(best):
         have = study.points(
@@ -188,7 +192,7 @@ def ranked(study: Study, good: list[Candidate], seconds: float) -> list[NetSpec]
         def gain(d: str, have: np.ndarray = have, base: float = base) -> float:
             extra = study.points(best[d], np.full(len(best[d]), accuracy[d]))
             more = pareto.hypervolume(np.vstack([have, extra]), study.reference()) - base
-            return more / math.sqrt(pace(study, best[d][0].spec))
+            return more / math.sqrt(pace[d])
 
         rest = [d for d in sorted(best) if d not in order]
         order.append(max(rest, key=lambda d: (gain(d), accuracy[d])))

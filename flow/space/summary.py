@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from flow.space.network import NetSpec
 
-_rows: dict[str, list[float]] = {}  # by digest: a search asks for the same networks in every generation
+# By digest: a search asks for the same networks in every generation.
+_rows: dict[str, list[float]] = {}
+_work: dict[str, float] = {}
 
 
 def features(specs: Sequence[NetSpec]) -> NDArray[np.float64]:
@@ -31,6 +33,12 @@ SECONDS_A_CONVOLUTION = 15e-6
 
 def training_work(spec: NetSpec) -> float:
     """What training ``spec`` costs an image, in seconds of the core that the coefficients were read off."""
+    if spec.digest not in _work:
+        _work[spec.digest] = _training_work(spec)
+    return _work[spec.digest]
+
+
+def _training_work(spec: NetSpec) -> float:
     total = 0.0
     for i, (layer, (c, h, w)) in enumerate(zip(spec.layers, spec.shapes(), strict=True)):
         if layer.weighted:

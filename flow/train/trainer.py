@@ -25,7 +25,7 @@ from flow.train.model import Net
 SHIFT_FRACTION = 8  # random shifts of up to an eighth of the image
 CALIBRATION_IMAGES = 256
 SHORT_IMAGES = 12000  # that a short training reads in float
-LR_MUON, MOMENTUM, NEWTON_SCHULZ = 0.03, 0.9, 3  # three iterations train as well as the usual five, and cost less
+LR_MUON, MOMENTUM, NEWTON_SCHULZ = 0.03, 0.9, 3  # of Muon: three iterations train as well as its usual five, for less
 LOOKS = 16  # training steps between two looks at the loss
 SMALL_SET = 10000  # fewer images than this are trained on in small batches: the steps are what is short
 
@@ -35,7 +35,7 @@ class Recipe:
     """How a network is trained. ``subset``: images used, 0 for all; ``lr``: peak of AdamW's one-cycle schedule;
     ``lr_muon``: of that of Muon (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024), which
     trains the weights of convolutions that mix channels; 0 leaves them to AdamW, and so does None where images are not
-    shifted at random: Muon fits what it sees sooner, which pays where that is hard; ``lr_qat``: start of the cosine
+    shifted at random (docs/acceleration.md has both on data sets of both kinds); ``lr_qat``: start of the cosine
     schedule of the quantisation-aware epochs; ``bfloat16``: convolutions of the training steps in bfloat16 (scores are
     always taken in exact float32); ``qat_share``: of the images that each quantisation-aware epoch reads, drawn anew
     each time."""
