@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from flow.fixed import Quant, Requant, bits_for
 from flow.ir import curves, emit, moves, onnx_file, qdq
 from flow.ir.graph import Graph, Node, Tensor
+from flow.ir.messages import ModelError
 from flow.ir.ops import Add, Concat, Conv, ConvTranspose, Dense, DepthToSpace, Mul, Permute, Pool, Sample, Select
 
 QUICK = settings(
@@ -296,6 +298,29 @@ def judge(graph: Graph) -> None:
 def test_graph_equals_onnxruntime_bit_for_bit_and_reads_back(graph):
     if graph is not None:
         judge(graph)
+
+
+def gathering() -> Graph:
+    """Two groups of two input channels, each with an output channel of its own scale."""
+    weight = np.array([[[[1]], [[0]]], [[[0]], [[-1]]]])
+    requant = Requant((-3, -2), -2, 1)
+    op = ConvTranspose(weight, np.array([-1154, -2755]), requant, (2, 1), (2, 1), groups=2)
+    tensors = {"input": Tensor((4, 1, 1), Quant(2, False, 1.0)), "L0": Tensor((2, 2, 1), Quant(2, True, 1.0))}
+    return Graph((Node("L0", "layer 0", op, ("input",)),), tensors)
+
+
+def test_a_transposed_convolution_that_gathers_its_groups() -> None:
+    """ONNX has its scales along the input channels: one for each, alike within a group."""
+    graph = gathering()
+    judge(graph)
+    model = emit.model(graph)
+    scale = next(i for i in model.graph.initializer if i.name == "L0_weight_scale")
+    values = numpy_helper.to_array(scale).copy()
+    assert len(values) == 4
+    values[1] *= 2
+    scale.CopyFrom(numpy_helper.from_array(values, scale.name))
+    with pytest.raises(ModelError, match="weight scales lie along another axis"):
+        qdq.load(model)
 
 
 @QUICK

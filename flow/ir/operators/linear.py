@@ -60,8 +60,13 @@ def conv_transpose(importer: Importer, node: NodeProto) -> Value:
     groups, zero = a.get("group", 1), tensor.quant.zero
     if tuple(a.get("kernel_shape", kernel)) != tuple(kernel) or ic % groups:
         raise refusal(node, f"kernel_shape or group contradicts its weight {weight.values.shape}; export again")
-    if len(weight.scale) > 1 and not (weight.axis == 1 and groups == 1) and not (weight.axis == 0 and ocg == 1):
-        raise refusal(node, "weight scales lie along another axis than the output channel; quantise along axis 1")
+    scale = weight.scale
+    if len(scale) > 1 and not (weight.axis == 1 and groups == 1):
+        # Along the input channels only where each group makes one output channel and has one scale.
+        each = ic // groups
+        scale = scale[::each]
+        if weight.axis != 0 or ocg != 1 or weight.scale != tuple(s for s in scale for _ in range(each)):
+            raise refusal(node, "weight scales lie along another axis than the output channel; quantise along axis 1")
     place = transposed_window(node, tensor.shape, (kernel[0], kernel[1]))
     cube = turned(weight.values, groups)
 
@@ -69,7 +74,7 @@ def conv_transpose(importer: Importer, node: NodeProto) -> Value:
         return ConvTranspose(values, bias, requant, groups=groups, pad_value=zero, **place)
 
     given = importer.optional(node, 2)
-    return linear(importer, node, value, Parameter(cube, weight.scale, 0), build, given)
+    return linear(importer, node, value, Parameter(cube, scale, 0), build, given)
 
 
 def flat_kernel(node: NodeProto, weight: Parameter, rank: int) -> Parameter:
@@ -237,9 +242,12 @@ def _reach(node: Node, ranges: list[Range], quants: list[Quant]) -> Range:
 
 
 def _weights(
-    writer: Writer, node: Node, op: Conv | ConvTranspose | Dense, weight: IntArray, axis: int = 0
+    writer: Writer, node: Node, op: Conv | ConvTranspose | Dense, weight: IntArray, axis: int = 0, each: int = 1
 ) -> list[str]:
-    """Dequantised weight and bias; the weight scales follow from the requantisation."""
+    """Dequantised weight and bias; the weight scales follow from the requantisation.
+
+    ``each``: indices of the weight's ``axis`` that one output channel has.
+    """
     source, out = (writer.graph.tensors[i].quant for i in (node.inputs[0], node.id))
     sx, sy = scales.fraction(source.scale), scales.fraction(out.scale)
     channels = max(len(op.requant.shift), len(op.requant.mult))
@@ -254,8 +262,9 @@ def _weights(
     else:
         raise ValueError(f"node {node.id}: a weight exceeds 32 bits")
     acc = [float(sx * Fraction(float(np.float32(s)))) for s in scale]
+    wide = [s for s in scale for _ in range(each)] if channels > 1 else scale
     return [
-        writer.parameter(f"{node.id}_weight", weight.astype(dtype), scale, axis),
+        writer.parameter(f"{node.id}_weight", weight.astype(dtype), wide, axis),
         writer.parameter(f"{node.id}_bias", bias.astype(np.int32), acc),
     ]
 
@@ -283,8 +292,9 @@ def _conv_transpose(writer: Writer, node: Node) -> None:
     per_channel = max(len(op.requant.shift), len(op.requant.mult)) > 1
     if per_channel and op.groups > 1 and op.groups != oc:
         raise ValueError(f"node {node.id}: ONNX has one scale for all channels of a grouped ConvTranspose")
-    axis, cube = 1 if op.groups == 1 else 0, turned(op.weight, op.groups)
-    inputs = [real_input(writer, node, 0), *_weights(writer, node, op, cube, axis)]
+    cube = turned(op.weight, op.groups)
+    axis, each = (1, 1) if op.groups == 1 else (0, len(cube) // op.groups)
+    inputs = [real_input(writer, node, 0), *_weights(writer, node, op, cube, axis, each)]
     sizes = zip((h, w), op.stride, op.dilation, op.kernel, strict=True)
     whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in sizes]
     # What the output has beyond the whole map is output_padding, at most one stride less one.
